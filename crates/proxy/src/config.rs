@@ -10,6 +10,8 @@ mod database;
 mod dotenv;
 mod effective;
 mod env;
+#[cfg(test)]
+mod generated;
 mod inference;
 mod load;
 mod models;
@@ -18,6 +20,7 @@ mod parse;
 mod prices;
 mod quota;
 mod server;
+mod settings;
 mod telemetry;
 mod unknown_variables;
 mod usage;
@@ -130,7 +133,7 @@ impl Config {
 /// Variables that are set without effect or with a risk, in one sentence each.
 fn warnings(env: &mut EnvReader<'_>, bedrock: &BedrockConfig, auth: &AuthConfig) -> Vec<String> {
     let mut warnings = Vec::new();
-    if env.text("LOG_FILE_PATH").is_some() && env.word("LOG_OUTPUT").as_deref() == Some("stdout") {
+    if env.text("LOG_FILE_PATH").is_some() && env.text("LOG_OUTPUT").as_deref() == Some("stdout") {
         warnings.push("LOG_FILE_PATH has no effect: LOG_OUTPUT=stdout".to_owned());
     }
     if auth.secret.is_some() && auth.allow_unauthenticated {

@@ -70,8 +70,8 @@ pub(crate) struct CallerConfig {
 }
 
 pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
-    let secret = env.secret(CURRENT_KEY, "JWT_SECRET_KEY_FILE");
-    let previous = env.secret(PREVIOUS_KEYS, "JWT_PREVIOUS_SECRET_KEYS_FILE");
+    let secret = env.secret(CURRENT_KEY);
+    let previous = env.secret(PREVIOUS_KEYS);
     let previous = previous.as_ref().map_or("", Secret::expose).split(',').map(str::trim);
     let previous_secrets: Vec<_> =
         previous.filter(|key| !key.is_empty()).map(|key| env.register_secret(key)).collect();
@@ -89,13 +89,13 @@ pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
     AuthConfig {
         secret,
         previous_secrets,
-        issuer: env.text_or("JWT_ISSUER", "bedrock-proxy"),
-        audience: env.text_or("JWT_AUDIENCE", "bedrock-api"),
+        issuer: env.text_or_default("JWT_ISSUER"),
+        audience: env.text_or_default("JWT_AUDIENCE"),
         // A working day, without a token that stays valid over days by accident.
-        expiry: Duration::from_secs(3600 * env.number("JWT_EXPIRY_HOURS", 24, 1..=87_600)),
+        expiry: Duration::from_secs(3600 * env.number::<u64>("JWT_EXPIRY_HOURS")),
         // RFC 7519 allows "no more than a few minutes".
-        leeway: env.seconds("JWT_LEEWAY_SECONDS", 60, 0..=600),
-        allow_unauthenticated: env.boolean("ALLOW_UNAUTHENTICATED", false),
+        leeway: env.seconds("JWT_LEEWAY_SECONDS"),
+        allow_unauthenticated: env.boolean("ALLOW_UNAUTHENTICATED"),
     }
 }
 
@@ -123,23 +123,22 @@ pub(super) fn callers(env: &mut EnvReader<'_>) -> CallerConfig {
     let on_outage = [("last-known", AuthOnOutage::LastKnown), ("closed", AuthOnOutage::Closed)];
     CallerConfig {
         new_users: NewUserConfig {
-            provision: env.boolean("PROVISION_USERS", true),
-            user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS", Some(1_000_000)),
-            team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS", None),
+            provision: env.boolean("PROVISION_USERS"),
+            user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS"),
+            team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS"),
         },
-        on_outage: env.choice("AUTH_ON_OUTAGE", AuthOnOutage::LastKnown, &on_outage),
+        on_outage: env.choice("AUTH_ON_OUTAGE", on_outage),
         // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
-        max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER", 256, 1..=1_000_000),
+        max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER"),
         guest: None,
     }
 }
 
-fn daily_limit(env: &mut EnvReader<'_>, name: &'static str, default: Option<i64>) -> Option<i64> {
-    env.set_default(name, default.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string()));
-    let Some(value) = env.word(name) else { return default };
+fn daily_limit(env: &mut EnvReader<'_>, name: &'static str) -> Option<i64> {
+    let value = env.text_or_default(name);
     parse_limit(&value).unwrap_or_else(|reason| {
         env.error(name, Some(&value), reason);
-        default
+        None
     })
 }
 

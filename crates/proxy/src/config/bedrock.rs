@@ -58,8 +58,8 @@ pub(crate) struct ControlPlaneConfig {
 pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
     let region = region(env);
     let endpoint = runtime_endpoint(env);
-    let fips = env.boolean("AWS_USE_FIPS_ENDPOINT", false);
-    let dual_stack = env.boolean("AWS_USE_DUALSTACK_ENDPOINT", false);
+    let fips = env.boolean("AWS_USE_FIPS_ENDPOINT");
+    let dual_stack = env.boolean("AWS_USE_DUALSTACK_ENDPOINT");
     for (name, enabled) in [("AWS_USE_FIPS_ENDPOINT", fips), ("AWS_USE_DUALSTACK_ENDPOINT", dual_stack)] {
         if enabled && endpoint.is_some() {
             env.error(name, Some("true"), "cannot be combined with a custom endpoint; unset one of them");
@@ -68,12 +68,12 @@ pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
     let standard = !fips && !dual_stack;
     BedrockConfig {
         keys: access_keys(env),
-        bearer: env.secret_word("AWS_BEARER_TOKEN_BEDROCK", "AWS_BEARER_TOKEN_BEDROCK_FILE"),
+        bearer: env.secret("AWS_BEARER_TOKEN_BEDROCK"),
         ca_bundle: ca_bundle(env),
         control: ControlPlaneConfig {
             endpoint: service_endpoint(env, "AWS_ENDPOINT_URL_BEDROCK", standard),
-            discover: env.boolean("AWS_BEDROCK_DISCOVER_MODELS", false),
-            resolve_profiles: env.boolean("AWS_BEDROCK_RESOLVE_PROFILES", true),
+            discover: env.boolean("AWS_BEDROCK_DISCOVER_MODELS"),
+            resolve_profiles: env.boolean("AWS_BEDROCK_RESOLVE_PROFILES"),
         },
         mantle: service_endpoint(env, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", standard),
         sts: service_endpoint(env, "AWS_ENDPOINT_URL_STS", standard),
@@ -86,10 +86,11 @@ pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
 
 fn region(env: &mut EnvReader<'_>) -> String {
     let set = env.first_of(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]);
-    if set.is_none() {
-        env.set_default("AWS_BEDROCK_REGION", "us-east-1");
+    if set.is_some() {
+        env.set_default("AWS_BEDROCK_REGION", "");
     }
-    let (name, region) = set.unwrap_or(("AWS_BEDROCK_REGION", "us-east-1".to_owned()));
+    let (name, region) =
+        set.unwrap_or_else(|| ("AWS_BEDROCK_REGION", env.text_or_default("AWS_BEDROCK_REGION")));
     if !parse::is_region(&region) {
         env.error(name, Some(&region), "not an AWS region; use one such as us-east-1");
     }
@@ -129,9 +130,8 @@ fn access_keys(env: &mut EnvReader<'_>) -> Option<AccessKeyConfig> {
     const ACCESS_KEY: &str = "AWS_BEDROCK_ACCESS_KEY";
     const SECRET_KEY: &str = "AWS_BEDROCK_SECRET_KEY";
     const SESSION_TOKEN: &str = "AWS_BEDROCK_SESSION_TOKEN";
-    let (access_key, secret_key) =
-        (env.word(ACCESS_KEY), env.secret_word(SECRET_KEY, "AWS_BEDROCK_SECRET_KEY_FILE"));
-    let session_token = env.secret_word(SESSION_TOKEN, "AWS_BEDROCK_SESSION_TOKEN_FILE");
+    let (access_key, secret_key) = (env.text(ACCESS_KEY), env.secret(SECRET_KEY));
+    let session_token = env.secret(SESSION_TOKEN);
     match (access_key, secret_key) {
         (Some(access_key), Some(secret_key)) => {
             return Some(AccessKeyConfig { access_key, secret_key, session_token });

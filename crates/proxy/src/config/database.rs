@@ -62,9 +62,9 @@ const SSL_MODES: [(&str, PgSslMode); 6] = [
 ];
 
 pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
-    let data_dir = PathBuf::from(env.text_or("DATA_DIR", "./data"));
+    let data_dir = PathBuf::from(env.text_or_default("DATA_DIR"));
     let (parts, first_part) = postgres_parts(env);
-    let url = match (env.secret("DATABASE_URL", "DATABASE_URL_FILE"), first_part) {
+    let url = match (env.secret("DATABASE_URL"), first_part) {
         (None, None) => DatabaseUrl::Sqlite(data_dir.join("bedrock-proxy.db")),
         (None, Some(_)) => DatabaseUrl::PostgresParts(parts),
         (Some(url), None) => parse_url(env, url),
@@ -74,9 +74,9 @@ pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
         }
     };
     // Three replicas stay below the default `max_connections` of PostgreSQL, 100.
-    let max_connections = env.number("DB_MAX_CONNS", 25, 2..=1000);
+    let max_connections: u32 = env.number("DB_MAX_CONNS");
     // Open connections spare a burst of requests the TLS handshakes.
-    let min_connections = env.number("DB_MIN_CONNS", 5, 0..=1000);
+    let min_connections: u32 = env.number("DB_MIN_CONNS");
     if min_connections > max_connections {
         let value = min_connections.to_string();
         env.error("DB_MIN_CONNS", Some(&value), "more than DB_MAX_CONNS; use a smaller number");
@@ -88,16 +88,14 @@ pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
 fn postgres_parts(env: &mut EnvReader<'_>) -> (PostgresParts, Option<&'static str>) {
     let names = ["DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "DB_PASSWORD_FILE", "DB_SSLMODE"];
     let first = env.first_set(&names);
-    let words = SSL_MODES.map(|(word, _)| (word, word));
-    let mode = env.choice("DB_SSLMODE", "require", &words);
-    let ssl_mode = SSL_MODES.iter().find(|(word, _)| *word == mode);
+    let ssl_mode = env.choice("DB_SSLMODE", SSL_MODES);
     let parts = PostgresParts {
-        host: env.word_or("DB_HOST", "localhost"),
-        port: env.number("DB_PORT", 5432, 1..=u16::MAX),
-        name: env.text_or("DB_NAME", "bedrock_proxy"),
-        user: env.text_or("DB_USER", "postgres"),
-        password: env.secret("DB_PASSWORD", "DB_PASSWORD_FILE"),
-        ssl_mode: ssl_mode.map_or(PgSslMode::Require, |(_, mode)| *mode),
+        host: env.text_or_default("DB_HOST"),
+        port: env.number("DB_PORT"),
+        name: env.text_or_default("DB_NAME"),
+        user: env.text_or_default("DB_USER"),
+        password: env.secret("DB_PASSWORD"),
+        ssl_mode,
     };
     (parts, first)
 }

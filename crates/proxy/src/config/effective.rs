@@ -1,20 +1,18 @@
 //! The effective configuration: every variable, its value and its origin. For `config print` only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// One variable.
+use super::settings;
+
+/// What is known of the value of a variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Setting {
-    /// Its value; `[redacted]` for a secret, `None` when unset.
+pub(crate) struct EffectiveValue {
+    /// The value; `[redacted]` for a secret, `None` when unset.
     pub(crate) value: Option<String>,
-    /// Its default, if it has one.
+    /// A default that depends on other variables, instead of the default of the row; empty: none.
     pub(crate) default: Option<String>,
-    /// Whether its value is never printed.
-    pub(crate) secret: bool,
-    /// The variable that names a file with the value, for a secret.
-    pub(crate) file: Option<&'static str>,
-    /// Whether the value comes from that file.
+    /// Whether the value of a secret comes from a file.
     pub(crate) in_file: bool,
 }
 
@@ -25,7 +23,7 @@ pub(crate) enum Origin {
     Environment,
     /// The file `.env`.
     DotEnv,
-    /// The file that the named variable names.
+    /// A file that the variable with `_FILE` behind this name names.
     SecretFile(&'static str),
     /// Unset; the default applies.
     Default,
@@ -37,10 +35,13 @@ pub(crate) enum Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::SecretFile(name) = self {
+            return f.pad(&format!("{name}_FILE"));
+        }
         f.pad(match self {
             Self::Environment => "environment",
             Self::DotEnv => ".env",
-            Self::SecretFile(variable) => variable,
+            Self::SecretFile(_) => "file",
             Self::Default => "default",
             Self::AwsChain => "AWS chain",
             Self::Unset => "not set",
@@ -56,38 +57,29 @@ const CREDENTIALS: [&str; 4] = [
     "AWS_BEARER_TOKEN_BEDROCK",
 ];
 
-/// All variables by name.
+/// The values of all variables that were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settings(pub(super) BTreeMap<&'static str, Setting>);
+pub(crate) struct Settings(pub(super) BTreeMap<&'static str, EffectiveValue>);
 
 impl Settings {
-    /// The names of all variables, without those that name the file of a secret.
-    #[must_use]
-    pub(crate) fn names(&self) -> BTreeSet<&'static str> {
-        self.0.keys().copied().collect()
-    }
-
-    /// The names of the variables that name the file of a secret.
-    pub(crate) fn names_of_files(&self) -> impl Iterator<Item = &'static str> {
-        self.0.values().filter_map(|setting| setting.file)
-    }
-
-    /// Each variable with its effective value and origin; `in_file` is true for those that `.env` set.
+    /// Each variable with its effective value and origin; `in_dotenv` is true for those that `.env` set.
     pub(crate) fn rows(
         &self,
-        in_file: impl Fn(&str) -> bool,
+        in_dotenv: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = (&'static str, Option<&str>, Origin)> {
-        let chain =
-            CREDENTIALS.iter().all(|name| self.0.get(name).is_none_or(|setting| setting.value.is_none()));
-        self.0.iter().map(move |(name, setting)| match (&setting.value, &setting.default) {
-            (Some(value), _) if setting.in_file => {
-                (*name, Some(value.as_str()), setting.file.map_or(Origin::Unset, Origin::SecretFile))
-            }
-            (Some(value), _) if in_file(name) => (*name, Some(value.as_str()), Origin::DotEnv),
-            (Some(value), _) => (*name, Some(value.as_str()), Origin::Environment),
-            (None, _) if chain && CREDENTIALS.contains(name) => (*name, None, Origin::AwsChain),
-            (None, Some(default)) => (*name, Some(default.as_str()), Origin::Default),
-            (None, None) => (*name, None, Origin::Unset),
+        let chain = CREDENTIALS.iter().all(|name| self.0.get(name).is_none_or(|known| known.value.is_none()));
+        self.0.iter().map(move |(name, known)| {
+            let fixed = settings::setting(name).map(|setting| setting.default);
+            let default = known.default.as_deref().or(fixed).filter(|text| !text.is_empty());
+            let origin = match (&known.value, default) {
+                (Some(_), _) if known.in_file => Origin::SecretFile(name),
+                (Some(_), _) if in_dotenv(name) => Origin::DotEnv,
+                (Some(_), _) => Origin::Environment,
+                (None, _) if chain && CREDENTIALS.contains(name) => Origin::AwsChain,
+                (None, Some(_)) => Origin::Default,
+                (None, None) => Origin::Unset,
+            };
+            (*name, known.value.as_deref().or(default), origin)
         })
     }
 }

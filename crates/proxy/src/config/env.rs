@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::effective::Setting;
+use super::effective::EffectiveValue;
+use super::settings::{self, Kind};
 use super::verbatim::{self, ValueKind};
 use crate::error_text::without_os_codes;
 use crate::secret::{REDACTED, Secret, redact_url};
@@ -35,7 +34,7 @@ pub(super) struct EnvReader<'a> {
     /// Whether a variable comes from `.env`, whose parser has removed comments and quotes.
     is_parsed: &'a dyn Fn(&str) -> bool,
     errors: Vec<ConfigError>,
-    settings: BTreeMap<&'static str, Setting>,
+    values: BTreeMap<&'static str, EffectiveValue>,
     secrets: Vec<Secret>,
     stripped: BTreeSet<&'static str>,
     ambiguous: BTreeSet<&'static str>,
@@ -50,7 +49,7 @@ impl<'a> EnvReader<'a> {
             lookup,
             is_parsed,
             errors: Vec::new(),
-            settings: BTreeMap::new(),
+            values: BTreeMap::new(),
             secrets: Vec::new(),
             stripped: BTreeSet::new(),
             ambiguous: BTreeSet::new(),
@@ -63,8 +62,8 @@ impl<'a> EnvReader<'a> {
     }
 
     /// The errors, and every variable that was looked up.
-    pub(super) fn finish(self) -> (Vec<ConfigError>, BTreeMap<&'static str, Setting>) {
-        (self.errors, self.settings)
+    pub(super) fn finish(self) -> (Vec<ConfigError>, BTreeMap<&'static str, EffectiveValue>) {
+        (self.errors, self.values)
     }
 
     pub(super) fn error(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
@@ -77,18 +76,13 @@ impl<'a> EnvReader<'a> {
         }
     }
 
-    /// A value that may contain blanks.
+    /// The trimmed value, or `None`. Unset and empty are the same, because `--env-file` writes unset values empty.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
-        self.value(name, ValueKind::Text)
-    }
-
-    /// A value that contains no blank.
-    pub(super) fn word(&mut self, name: &'static str) -> Option<String> {
-        self.value(name, ValueKind::Word)
-    }
-
-    /// The trimmed value. Unset and empty are the same, because `--env-file` writes unset values empty.
-    fn value(&mut self, name: &'static str, kind: ValueKind) -> Option<String> {
+        let kind = match settings::setting(name).map(|setting| setting.kind) {
+            Some(Kind::Text(_)) | None => ValueKind::Text,
+            Some(Kind::Secret(_)) => ValueKind::Opaque,
+            Some(_) => ValueKind::Word,
+        };
         let raw = (self.lookup)(name).unwrap_or_default();
         let value = if (self.is_parsed)(name) { Ok(raw.trim()) } else { verbatim::strip(&raw, kind) };
         let value = value.unwrap_or_else(|ambiguity| {
@@ -101,56 +95,45 @@ impl<'a> EnvReader<'a> {
             self.stripped.insert(name);
         }
         let value = Some(value.to_owned()).filter(|value| !value.is_empty());
-        let setting = self.settings.entry(name).or_default();
-        let shown = |value: &String| {
-            if setting.secret { REDACTED.to_owned() } else { redact_url(value).into_owned() }
-        };
-        setting.value = value.as_ref().map(shown);
+        let effective = self.values.entry(name).or_default();
+        effective.value = value.as_ref().map(|value| match settings::setting(name) {
+            Some(setting) if setting.is_secret() => REDACTED.to_owned(),
+            _ => redact_url(value).into_owned(),
+        });
         value
     }
 
-    /// Records the default of `name` for `config print`. Methods that take a default do this themselves.
+    /// Replaces the default of `name` in the output of `config print`.
     pub(super) fn set_default(&mut self, name: &'static str, value: impl fmt::Display) {
-        self.settings.entry(name).or_default().default = Some(value.to_string());
+        self.values.entry(name).or_default().default = Some(value.to_string());
     }
 
-    /// A value that may be printed, or its default.
-    pub(super) fn text_or(&mut self, name: &'static str, default: &str) -> String {
-        self.set_default(name, default);
-        self.text(name).unwrap_or_else(|| default.to_owned())
-    }
-
-    /// As [`EnvReader::text_or`], for a value that contains no blank.
-    pub(super) fn word_or(&mut self, name: &'static str, default: &str) -> String {
-        self.set_default(name, default);
-        let value = self.word(name).unwrap_or_else(|| default.to_owned());
-        if value.contains(char::is_whitespace) {
+    /// The value, or the default of its row.
+    pub(super) fn text_or_default(&mut self, name: &'static str) -> String {
+        let value = self.text(name).unwrap_or_else(|| default(name).to_owned());
+        let is_word = settings::setting(name).is_some_and(|setting| matches!(setting.kind, Kind::Word(_)));
+        if is_word && value.contains(char::is_whitespace) {
             self.error(name, Some(&value), "contains a blank; write each variable on its own line");
         }
         value
     }
 
-    /// A value of any characters that is never printed, from variable `name` or from the file that variable `file` names.
-    pub(super) fn secret(&mut self, name: &'static str, file: &'static str) -> Option<Secret> {
-        self.hidden(name, file, ValueKind::Opaque)
-    }
-
-    /// As [`EnvReader::secret`], for a value without blanks.
-    pub(super) fn secret_word(&mut self, name: &'static str, file: &'static str) -> Option<Secret> {
-        self.hidden(name, file, ValueKind::Word)
-    }
-
-    fn hidden(&mut self, name: &'static str, file: &'static str, kind: ValueKind) -> Option<Secret> {
-        let setting = self.settings.entry(name).or_default();
-        (setting.secret, setting.file) = (true, Some(file));
-        let (value, path) = (self.value(name, kind), self.value(file, ValueKind::Text));
-        self.settings.remove(file);
-        let value = match (value, path) {
-            (Some(value), None) => value,
-            (None, Some(path)) => self.secret_in_file(name, file, &path)?,
-            (None, None) => return None,
-            (Some(value), Some(path)) => {
-                self.error(file, Some(&path), format!("set beside {name}; unset one of them"));
+    /// The value of a row of kind `Secret`, from the variable or from the file that the variable with `_FILE` names.
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        let file = format!("{name}_FILE");
+        let path = (self.lookup)(&file).unwrap_or_default();
+        let path =
+            if (self.is_parsed)(&file) { Ok(path.trim()) } else { verbatim::strip(&path, ValueKind::Text) };
+        let path = path.unwrap_or_else(|ambiguity| {
+            self.error(&file, None, ambiguity.reason());
+            ""
+        });
+        let value = match (self.text(name), path) {
+            (Some(value), "") => value,
+            (None, "") => return None,
+            (None, path) => self.secret_in_file(name, &file, path)?,
+            (Some(value), path) => {
+                self.error(&file, Some(path), format!("set beside {name}; unset one of them"));
                 value
             }
         };
@@ -158,7 +141,7 @@ impl<'a> EnvReader<'a> {
     }
 
     /// The text of the file at `path`, without the blanks and line breaks around it.
-    fn secret_in_file(&mut self, name: &'static str, file: &'static str, path: &str) -> Option<String> {
+    fn secret_in_file(&mut self, name: &'static str, file: &str, path: &str) -> Option<String> {
         let mut text = String::new();
         let read =
             File::open(path).and_then(|opened| opened.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text));
@@ -171,8 +154,8 @@ impl<'a> EnvReader<'a> {
                 )
             }
             Ok(_) => {
-                let setting = self.settings.entry(name).or_default();
-                (setting.value, setting.in_file) = (Some(REDACTED.to_owned()), true);
+                let effective = self.values.entry(name).or_default();
+                (effective.value, effective.in_file) = (Some(REDACTED.to_owned()), true);
                 return Some(text.trim().to_owned());
             }
         };
@@ -200,75 +183,71 @@ impl<'a> EnvReader<'a> {
     /// The first of `names` that is set, with its name and its value, which contains no blank.
     pub(super) fn first_of(&mut self, names: &[&'static str]) -> Option<(&'static str, String)> {
         // Every name is looked up, so that the list of known names is complete.
-        let found: Vec<_> = names.iter().filter_map(|name| Some((*name, self.word(name)?))).collect();
+        let found: Vec<_> = names.iter().filter_map(|name| Some((*name, self.text(name)?))).collect();
         found.into_iter().next()
     }
 
-    pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
-        self.set_default(name, default);
-        let Some(value) = self.word(name) else {
-            return default;
-        };
-        match value.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" => true,
-            "false" | "0" | "no" => false,
-            _ => {
-                self.error(name, Some(&value), "not a boolean; use true or false");
-                default
-            }
-        }
-    }
-
-    /// A whole number within `range`.
-    pub(super) fn number<T>(&mut self, name: &'static str, default: T, range: RangeInclusive<T>) -> T
-    where
-        T: FromStr + PartialOrd + Copy + fmt::Display,
-    {
-        self.set_default(name, default);
-        let Some(value) = self.word(name) else {
-            return default;
-        };
-        match value.parse::<T>() {
-            Ok(number) if range.contains(&number) => number,
-            _ => {
-                let reason = format!("use a whole number from {} to {}", range.start(), range.end());
-                self.error(name, Some(&value), reason);
-                default
-            }
-        }
-    }
-
-    /// A whole number of seconds within `range`.
-    pub(super) fn seconds(
+    /// The value, or the default of its row, converted by `parse`; `expected` tells what a valid value is.
+    fn parsed<T>(
         &mut self,
         name: &'static str,
-        default: u64,
-        range: RangeInclusive<u64>,
-    ) -> Duration {
-        Duration::from_secs(self.number(name, default, range))
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        if let Some(value) = self.text(name) {
+            match parse(&value) {
+                Some(value) => return Some(value),
+                None => self.error(name, Some(&value), expected),
+            }
+        }
+        parse(default(name))
     }
 
-    /// One word of a closed list, in any case.
-    pub(super) fn choice<T: Copy + PartialEq>(
+    /// A value of kind `Boolean`.
+    pub(super) fn boolean(&mut self, name: &'static str) -> bool {
+        let parse = |value: &str| match value.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" => Some(true),
+            "false" | "0" | "no" => Some(false),
+            _ => None,
+        };
+        self.parsed(name, "not a boolean; use true or false", parse).unwrap_or_default()
+    }
+
+    /// A value of kind `Number`.
+    pub(super) fn number<T: TryFrom<u64> + Default>(&mut self, name: &'static str) -> T {
+        let (min, max) = match settings::setting(name).map(|setting| setting.kind) {
+            Some(Kind::Number(min, max, _)) => (min, max),
+            _ => (0, u64::MAX),
+        };
+        let parse = |value: &str| {
+            let number = value.parse().ok().filter(|number| (min..=max).contains(number))?;
+            T::try_from(number).ok()
+        };
+        self.parsed(name, &format!("use a whole number from {min} to {max}"), parse).unwrap_or_default()
+    }
+
+    /// A value of kind `Number`, in seconds.
+    pub(super) fn seconds(&mut self, name: &'static str) -> Duration {
+        Duration::from_secs(self.number(name))
+    }
+
+    /// A value of kind `Choice`, in any case; `values` has one for each of the words.
+    pub(super) fn choice<T: Copy, const N: usize>(
         &mut self,
         name: &'static str,
-        default: T,
-        choices: &[(&str, T)],
+        values: [(&str, T); N],
     ) -> T {
-        if let Some((word, _)) = choices.iter().find(|(_, choice)| *choice == default) {
-            self.set_default(name, word);
-        }
-        let Some(value) = self.word(name) else {
-            return default;
-        };
-        let word = value.to_ascii_lowercase();
-        if let Some((_, choice)) = choices.iter().find(|(candidate, _)| *candidate == word) {
-            return *choice;
-        }
-        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        self.error(name, Some(&value), format!("use one of: {}", words.join(", ")));
-        default
+        let words = values.map(|(word, _)| word);
+        let find = |value: &str| values.iter().find(|(word, _)| word.eq_ignore_ascii_case(value));
+        let parse = |value: &str| find(value).map(|(_, value)| *value);
+        let first = values[0].1;
+        self.parsed(name, &format!("use one of: {}", words.join(", ")), parse).unwrap_or(first)
     }
+}
+
+/// The default of a row.
+fn default(name: &str) -> &'static str {
+    settings::setting(name).map_or("", |setting| setting.default)
 }
 
 /// A lookup in `pairs`, for tests.

@@ -20,25 +20,21 @@ pub(crate) enum UpstreamPolicy {
     Only(UpstreamApi),
 }
 
-impl UpstreamPolicy {
-    fn from_name(name: &str) -> Option<Self> {
-        let apis = [UpstreamApi::Converse, UpstreamApi::InvokeModel, UpstreamApi::Messages];
-        match name {
-            "auto" => Some(Self::Auto),
-            _ => apis.into_iter().find(|api| api.as_str() == name).map(Self::Only),
-        }
-    }
-}
+const UPSTREAM_POLICIES: [(&str, UpstreamPolicy); 4] = [
+    ("auto", UpstreamPolicy::Auto),
+    ("converse", UpstreamPolicy::Only(UpstreamApi::Converse)),
+    ("invoke", UpstreamPolicy::Only(UpstreamApi::InvokeModel)),
+    ("messages", UpstreamPolicy::Only(UpstreamApi::Messages)),
+];
 
 impl TryFrom<String> for UpstreamPolicy {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        Self::from_name(&name).ok_or(UPSTREAM_POLICIES)
+        let found = UPSTREAM_POLICIES.into_iter().find(|(word, _)| *word == name);
+        found.map(|(_, policy)| policy).ok_or("use auto, converse, invoke or messages")
     }
 }
-
-const UPSTREAM_POLICIES: &str = "use auto, converse, invoke or messages";
 
 /// Upstream API, options, timeouts and limits of one request.
 #[derive(Clone, Debug)]
@@ -71,57 +67,40 @@ pub struct InferenceConfig {
 
 pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
     InferenceConfig {
-        upstream_policy: upstream_policy(env),
+        upstream_policy: env.choice("AWS_BEDROCK_ROUTE", UPSTREAM_POLICIES),
         options: options(env),
-        auto_cache: env.boolean("AWS_BEDROCK_AUTO_CACHE", true),
-        xml_buffer: env.boolean("AWS_BEDROCK_XML_BUFFER", true),
-        s3_locations: env.boolean("AWS_BEDROCK_ENABLE_S3_LOCATIONS", false),
+        auto_cache: env.boolean("AWS_BEDROCK_AUTO_CACHE"),
+        xml_buffer: env.boolean("AWS_BEDROCK_XML_BUFFER"),
+        s3_locations: env.boolean("AWS_BEDROCK_ENABLE_S3_LOCATIONS"),
         // Less than the 10 minutes after which Anthropic's SDKs time out, so that clients receive the error.
-        request_timeout: env.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
+        request_timeout: env.seconds("REQUEST_TIMEOUT_SECONDS"),
         // The default timeout of Anthropic's SDKs: a model may think for minutes without an event.
-        idle_timeout: env.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),
+        idle_timeout: env.seconds("STREAM_IDLE_TIMEOUT_SECONDS"),
         // A quarter of the 60 s after which AWS load balancers close an idle connection.
-        ping_interval: env.seconds("PING_INTERVAL_SECONDS", 15, 1..=60),
+        ping_interval: env.seconds("PING_INTERVAL_SECONDS"),
         // As long as a request that is not streamed.
-        detached_read_timeout: env.seconds("ABANDONED_TIMEOUT_SECONDS", 300, 1..=86_400),
+        detached_read_timeout: env.seconds("ABANDONED_TIMEOUT_SECONDS"),
         // Bounds the upstream connections without a client.
-        max_detached_reads: env.number("ABANDONED_MAX", 256, 0..=100_000),
+        max_detached_reads: env.number("ABANDONED_MAX"),
         // Throttling and validation errors arrive within seconds, so that they become HTTP errors.
-        max_head_delay: env.seconds("FIRST_FRAME_GRACE_SECONDS", 10, 0..=60),
+        max_head_delay: env.seconds("FIRST_FRAME_GRACE_SECONDS"),
     }
-}
-
-fn upstream_policy(env: &mut EnvReader<'_>) -> UpstreamPolicy {
-    const NAME: &str = "AWS_BEDROCK_ROUTE";
-    env.set_default(NAME, "auto");
-    let Some(name) = env.word(NAME) else { return UpstreamPolicy::Auto };
-    UpstreamPolicy::from_name(&name).unwrap_or_else(|| {
-        env.error(NAME, Some(&name), UPSTREAM_POLICIES);
-        UpstreamPolicy::Auto
-    })
 }
 
 fn options(env: &mut EnvReader<'_>) -> TranslationOptions {
     const SERVER_TOOLS: &str = "AWS_BEDROCK_SERVER_TOOLS";
-    let thinking = env.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);
+    let thinking = env.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON");
     // 1,024 tokens are the minimum of the Messages API.
-    let budget = env.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048, 1024..=1_000_000);
-    env.set_default(SERVER_TOOLS, "leave_out");
-    let server_tools = match env.word(SERVER_TOOLS).as_deref() {
-        None | Some("leave_out") => ServerTools::LeaveOut,
-        Some("refuse") => ServerTools::Refuse,
-        Some(other) => {
-            env.error(SERVER_TOOLS, Some(other), "use leave_out or refuse");
-            ServerTools::LeaveOut
-        }
-    };
+    let budget = env.number("AWS_BEDROCK_REASON_BUDGET_TOKENS");
+    let server_tools =
+        env.choice(SERVER_TOOLS, [("leave_out", ServerTools::LeaveOut), ("refuse", ServerTools::Refuse)]);
     TranslationOptions {
         // Within the output limit of all Claude models since 3.5.
-        default_max_tokens: env.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
+        default_max_tokens: env.number("AWS_BEDROCK_MAX_TOKENS"),
         default_thinking_budget: thinking.then_some(budget),
-        computer_use: env.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false),
+        computer_use: env.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE"),
         server_tools,
-        strict: env.boolean("AWS_BEDROCK_STRICT", false),
+        strict: env.boolean("AWS_BEDROCK_STRICT"),
         converse_only: false,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::dotenv::{self, DotEnv};
-use super::{Config, ConfigError, Origin, Settings, unknown_variables, verbatim};
+use super::{Config, ConfigError, Origin, Settings, settings, unknown_variables, verbatim};
 use crate::language::Language;
 
 /// The configuration and where its values came from.
@@ -38,8 +38,7 @@ pub(crate) fn load_from_env(file: &Path) -> Loaded {
     };
     let is_parsed = |name: &str| dotenv.applied.contains(name);
     let (config, settings) = Config::read(&dotenv::lookup, &is_parsed);
-    let mut known = settings.names();
-    known.extend(settings.names_of_files());
+    let known = settings::names();
     let unknown = unknown_variables::find(&known, &dotenv.names, dotenv::names());
     let mut errors: Vec<_> = file_errors.into_iter().chain(unknown.errors).collect();
     errors.extend(verbatim::errors(&known, &dotenv::lookup, &is_parsed));

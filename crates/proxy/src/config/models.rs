@@ -103,12 +103,7 @@ pub(super) fn catalog(env: &mut EnvReader<'_>, region: &str) -> CatalogConfig {
 }
 
 fn default_model(env: &mut EnvReader<'_>) -> Option<String> {
-    const NAME: &str = "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL";
-    let model = env.word(NAME)?;
-    if model.contains(char::is_whitespace) {
-        env.error(NAME, Some(&model), "not a model name; write each variable on its own line");
-    }
-    Some(model)
+    Some(env.text_or_default("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL")).filter(|model| !model.is_empty())
 }
 
 fn mappings(env: &mut EnvReader<'_>) -> Vec<(String, String)> {

@@ -71,34 +71,31 @@ pub(super) fn quota(env: &mut EnvReader<'_>) -> QuotaConfig {
     QuotaConfig {
         schedule: schedule(env),
         // As Bedrock's own quotas. <https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html>
-        cache_read_percent: env.number("QUOTA_CACHE_READ_PERCENT", 0, 0..=100),
-        user_on_outage: env.choice("QUOTA_USER_ON_OUTAGE", FailMode::Open, &modes),
-        team_on_outage: env.choice("QUOTA_TEAM_ON_OUTAGE", FailMode::Open, &modes),
+        cache_read_percent: env.number("QUOTA_CACHE_READ_PERCENT"),
+        user_on_outage: env.choice("QUOTA_USER_ON_OUTAGE", modes),
+        team_on_outage: env.choice("QUOTA_TEAM_ON_OUTAGE", modes),
         // The reservations of a killed process count for at most one minute.
-        lease: env.seconds("QUOTA_LEASE_SECONDS", 60, 3..=3600),
+        lease: env.seconds("QUOTA_LEASE_SECONDS"),
     }
 }
 
 fn schedule(env: &mut EnvReader<'_>) -> Schedule {
     const CRON: &str = "QUOTA_RESET_CRON";
     const ZONE: &str = "QUOTA_RESET_TIMEZONE";
-    env.set_default(CRON, "0 0 * * *");
-    env.set_default(ZONE, "UTC");
-    let (cron, zone) = (env.text(CRON), env.word(ZONE));
+    let (cron, zone) = (env.text(CRON), env.text(ZONE));
     if cron.is_none() && zone.is_none() {
         return Schedule::daily();
     }
-    let zone_name = zone.as_deref().unwrap_or("UTC");
-    let cron_text = cron.as_deref().unwrap_or("0 0 * * *");
-    if let Err(reason) = Schedule::parse("0 0 * * *", zone_name) {
+    let (cron_text, zone_name) = (env.text_or_default(CRON), env.text_or_default(ZONE));
+    if let Err(reason) = Schedule::parse("0 0 * * *", &zone_name) {
         env.error(ZONE, zone.as_deref(), reason);
         // The other mistake of the two, if there is one.
-        if let Err(reason) = Schedule::parse(cron_text, "UTC") {
+        if let Err(reason) = Schedule::parse(&cron_text, "UTC") {
             env.error(CRON, cron.as_deref(), reason);
         }
         return Schedule::daily();
     }
-    Schedule::parse(cron_text, zone_name).unwrap_or_else(|reason| {
+    Schedule::parse(&cron_text, &zone_name).unwrap_or_else(|reason| {
         env.error(CRON, cron.as_deref(), reason);
         Schedule::daily()
     })

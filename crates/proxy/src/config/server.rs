@@ -66,21 +66,21 @@ const KEY: &str = "TLS_KEY_FILE";
 pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig {
     ServerConfig {
         host: host(env, auth),
-        port: env.number("PORT", 8081, 0..=u16::MAX),
+        port: env.number("PORT"),
         // Each connection may need an upstream one: both fit into the usual limit of 65,536 file descriptors.
-        max_connections: env.number("MAX_CONNECTIONS", 10_000, 1..=1_000_000),
+        max_connections: env.number("MAX_CONNECTIONS"),
         // The request size limit of the Messages API. <https://docs.anthropic.com/en/api/errors#request-size-limits>
-        max_body_bytes: env.number("MAX_BODY_BYTES", 32 << 20, 1024..=1 << 30),
+        max_body_bytes: env.number("MAX_BODY_BYTES"),
         // A head fits into a few packets: 10 s allow retransmissions and end slow-header attacks.
-        header_timeout: env.seconds("HEADER_TIMEOUT_SECONDS", 10, 1..=300),
+        header_timeout: env.seconds("HEADER_TIMEOUT_SECONDS"),
         // 32 MB in 60 s need 4.5 Mbit/s.
-        body_timeout: env.seconds("BODY_TIMEOUT_SECONDS", 60, 1..=3600),
+        body_timeout: env.seconds("BODY_TIMEOUT_SECONDS"),
         // Twice nginx's `send_timeout`, for clients on unstable networks.
-        write_timeout: env.seconds("WRITE_TIMEOUT_SECONDS", 120, 1..=3600),
+        write_timeout: env.seconds("WRITE_TIMEOUT_SECONDS"),
         // The default grace period of Kubernetes.
-        shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
+        shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS"),
         // Only servers behind a load balancer need a delay.
-        shutdown_delay: env.seconds("SHUTDOWN_DELAY_SECONDS", 0, 0..=600),
+        shutdown_delay: env.seconds("SHUTDOWN_DELAY_SECONDS"),
         browsers: browser::browsers(env, auth),
         tls: tls(env),
     }
@@ -89,10 +89,7 @@ pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig
 fn host(env: &mut EnvReader<'_>, auth: &AuthConfig) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let may_listen = auth.secret.is_some() || auth.allow_unauthenticated;
-    env.set_default("HOST", loopback);
-    let Some(value) = env.word("HOST") else {
-        return loopback;
-    };
+    let value = env.text_or_default("HOST");
     let address = if value == "localhost" { Ok(loopback) } else { value.parse() };
     match address {
         Ok(address) if address.is_loopback() || may_listen => return address,
@@ -111,7 +108,7 @@ fn host(env: &mut EnvReader<'_>, auth: &AuthConfig) -> IpAddr {
 /// Both files, or neither.
 fn tls(env: &mut EnvReader<'_>) -> Option<TlsConfig> {
     let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
-    let min_version = env.choice("TLS_MIN_VERSION", TlsVersion::V1_2, &versions);
+    let min_version = env.choice("TLS_MIN_VERSION", versions);
     let (certificate, key) = match (env.text(CERTIFICATE), env.text(KEY)) {
         (None, None) => return None,
         (Some(_), None) => {

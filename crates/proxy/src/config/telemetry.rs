@@ -44,17 +44,17 @@ pub(crate) struct LogRetention {
 
 pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
     let outputs = [("file", (true, false)), ("stdout", (false, true)), ("both", (true, true))];
-    let (to_file, stdout) = env.choice("LOG_OUTPUT", (true, false), &outputs);
+    let (to_file, stdout) = env.choice("LOG_OUTPUT", outputs);
     let file = file(env);
     LogConfig {
         filter: filter(env),
-        json: env.choice("LOG_FORMAT", true, &[("json", true), ("text", false)]),
+        json: env.choice("LOG_FORMAT", [("json", true), ("text", false)]),
         stdout,
         file: file.filter(|_| to_file),
         // A month, and at most 1 GiB on disk.
         retention: LogRetention {
-            days: env.number("LOG_RETENTION_DAYS", 30, 1..=36_500),
-            bytes: env.number("LOG_RETENTION_BYTES", 1 << 30, 1 << 20..=1 << 50),
+            days: env.number("LOG_RETENTION_DAYS"),
+            bytes: env.number("LOG_RETENTION_BYTES"),
         },
         secrets: Vec::new(),
     }
@@ -65,8 +65,8 @@ pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
 fn filter(env: &mut EnvReader<'_>) -> String {
     const NAME: &str = "RUST_LOG";
     let levels = [("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error")];
-    let mut level = env.choice("LOG_LEVEL", "info", &levels);
-    if env.boolean("AWS_BEDROCK_DEBUG", false) {
+    let mut level = env.choice("LOG_LEVEL", levels);
+    if env.boolean("AWS_BEDROCK_DEBUG") {
         level = "debug";
     }
     let others = if level == "error" { "error" } else { "warn" };
@@ -84,7 +84,7 @@ fn filter(env: &mut EnvReader<'_>) -> String {
 
 fn file(env: &mut EnvReader<'_>) -> Option<PathBuf> {
     const NAME: &str = "LOG_FILE_PATH";
-    let value = env.text_or(NAME, "./logs/bedrock-proxy.json");
+    let value = env.text_or_default(NAME);
     let path = Path::new(&value);
     if path.starts_with("/dev") || path.starts_with("/proc") {
         env.error(NAME, Some(&value), "not a directory for rotated files; use LOG_OUTPUT=stdout");
@@ -148,8 +148,7 @@ pub(crate) struct SamplerConfig {
 struct Signal {
     exporter: &'static str,
     endpoint: &'static str,
-    /// The variable, and the one that names a file with its value.
-    headers: [&'static str; 2],
+    headers: &'static str,
     timeout: &'static str,
     protocol: &'static str,
     path: &'static str,
@@ -158,7 +157,7 @@ struct Signal {
 const TRACES: Signal = Signal {
     exporter: "OTEL_TRACES_EXPORTER",
     endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE"],
+    headers: "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     timeout: "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
     protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     path: "/v1/traces",
@@ -166,13 +165,13 @@ const TRACES: Signal = Signal {
 const METRICS: Signal = Signal {
     exporter: "OTEL_METRICS_EXPORTER",
     endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS_FILE"],
+    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     timeout: "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
     protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
     path: "/v1/metrics",
 };
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-const HEADERS: [&str; 2] = ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS_FILE"];
+const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 const TIMEOUT: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
@@ -181,11 +180,11 @@ const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const OPT_IN: &str = "OTEL_SEMCONV_STABILITY_OPT_IN";
 
 pub(super) fn metrics(env: &mut EnvReader<'_>) -> MetricsConfig {
-    MetricsConfig { user_label: env.boolean("METRICS_USER_LABEL", false) }
+    MetricsConfig { user_label: env.boolean("METRICS_USER_LABEL") }
 }
 
 pub(super) fn otel(env: &mut EnvReader<'_>) -> OtelConfig {
-    let disabled = env.boolean("OTEL_SDK_DISABLED", false);
+    let disabled = env.boolean("OTEL_SDK_DISABLED");
     let (traces, metrics) = (collector(env, &TRACES), collector(env, &METRICS));
     let mut attributes = attributes(env);
     let service = attributes.iter().position(|(name, _)| name == "service.name");
@@ -199,26 +198,26 @@ pub(super) fn otel(env: &mut EnvReader<'_>) -> OtelConfig {
         attributes,
         sampler: sampler(env),
         // The default of the specification: 60 s.
-        interval: Duration::from_millis(env.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000, 100..=3_600_000)),
+        interval: Duration::from_millis(env.number("OTEL_METRIC_EXPORT_INTERVAL")),
         // The variable is a list that may contain opt-ins of other instrumentations.
         newest_names: names.split(',').any(|name| name.trim() == "gen_ai_latest_experimental"),
     }
 }
 
 fn collector(env: &mut EnvReader<'_>, signal: &Signal) -> Option<CollectorConfig> {
-    let disabled = env.choice(signal.exporter, false, &[("otlp", false), ("none", true)]);
+    let disabled = env.choice(signal.exporter, [("otlp", false), ("none", true)]);
     let url = url(env, signal);
     check_protocol(env, signal);
     let headers = headers(env, signal);
     // The default of the specification: 10 s.
-    let common_timeout = env.number(TIMEOUT, 10_000, 1..=600_000);
-    let timeout = Duration::from_millis(env.number(signal.timeout, common_timeout, 1..=600_000));
+    let timeout = if env.text(signal.timeout).is_some() { signal.timeout } else { TIMEOUT };
+    let timeout = Duration::from_millis(env.number(timeout));
     Some(CollectorConfig { url: url.filter(|_| !disabled)?, headers, timeout })
 }
 
 fn url(env: &mut EnvReader<'_>, signal: &Signal) -> Option<Uri> {
-    let specific = env.word(signal.endpoint).map(|text| (signal.endpoint, text, ""));
-    let (name, text, path) = specific.or(env.word(ENDPOINT).map(|text| (ENDPOINT, text, signal.path)))?;
+    let specific = env.text(signal.endpoint).map(|text| (signal.endpoint, text, ""));
+    let (name, text, path) = specific.or(env.text(ENDPOINT).map(|text| (ENDPOINT, text, signal.path)))?;
     let url = parse_url(&text).and_then(|uri| with_path(uri, path));
     if url.is_none() {
         env.error(name, Some(&text), "not a URL of a collector; use one such as http://localhost:4318");
@@ -258,8 +257,7 @@ fn check_protocol(env: &mut EnvReader<'_>, signal: &Signal) {
 
 fn headers(env: &mut EnvReader<'_>, signal: &Signal) -> Vec<(HeaderName, Secret)> {
     // Both are read, so that both are registered as secrets.
-    let [specific, common] =
-        [signal.headers, HEADERS].map(|[name, file]| env.secret(name, file).map(|text| (name, text)));
+    let [specific, common] = [signal.headers, HEADERS].map(|name| env.secret(name).map(|text| (name, text)));
     let Some((name, text)) = specific.or(common) else { return Vec::new() };
     let headers: Option<Vec<_>> = pairs(text.expose())
         .map(|pair| {
@@ -320,8 +318,8 @@ fn sampler(env: &mut EnvReader<'_>) -> SamplerConfig {
         ("always_off", (false, off)),
         ("traceidratio", (false, by_ratio)),
     ];
-    let (parent_based, ratio) = env.choice(SAMPLER, (true, on), &kinds);
-    let argument = env.word(SAMPLER_ARG);
+    let (parent_based, ratio) = env.choice(SAMPLER, kinds);
+    let argument = env.text(SAMPLER_ARG);
     let argument_ratio = argument
         .as_deref()
         .map_or(Some(1.0), |text| text.parse().ok().filter(|ratio: &f64| (0.0..=1.0).contains(ratio)));

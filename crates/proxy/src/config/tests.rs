@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::env::lookup_in;
+use super::settings::{Kind, SETTINGS};
 use super::*;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
@@ -88,9 +89,8 @@ const SECRETS: [(&str, &str, Variables); 10] = [
 
 #[test]
 fn every_secret_can_be_in_a_file() {
-    let (_, settings) = Config::read(&|_| None, &|_| false);
-    let secrets: BTreeSet<_> =
-        settings.0.iter().filter(|(_, setting)| setting.secret).map(|(name, _)| *name).collect();
+    let secrets = SETTINGS.iter().filter(|setting| setting.is_secret());
+    let secrets: BTreeSet<_> = secrets.map(|setting| setting.name).collect();
     assert_eq!(secrets, SECRETS.iter().map(|(name, ..)| *name).collect());
     for (name, value, others) in SECRETS {
         let (file, variable) = (file_with(&format!("{value}\n")), format!("{name}_FILE"));
@@ -166,15 +166,19 @@ fn custom_endpoint_excludes_fips_and_dual_stack() {
 }
 
 #[test]
-fn example_file_lists_every_variable() {
-    let example = include_str!("../../../../.env.example");
-    let documented: BTreeSet<&str> = example
-        .lines()
-        .filter_map(|line| line.trim_start_matches("# ").split_once('=').map(|(name, _)| name))
-        .filter(|name| {
-            name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-        })
-        .collect();
-    let (_, settings) = Config::read(&|_| None, &|_| false);
-    assert_eq!(documented, settings.names());
+fn every_variable_that_is_read_is_in_the_table() {
+    let read: BTreeSet<_> = Config::read(&|_| None, &|_| false).1.0.into_keys().collect();
+    let table: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(read, table);
+    assert_eq!(table.len(), SETTINGS.len(), "a variable has two rows");
+}
+
+#[test]
+fn choices_of_the_table_are_those_of_the_reader() {
+    for setting in SETTINGS {
+        let Kind::Choice(words) = setting.kind else { continue };
+        let expected = format!("{}=\"x-y\": use one of: {}", setting.name, words.join(", "));
+        let errors = errors(&[(setting.name, "x-y")]);
+        assert_eq!(errors, expected);
+    }
 }

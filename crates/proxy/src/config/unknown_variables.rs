@@ -29,7 +29,7 @@ pub(super) struct UnknownVariables {
 
 /// Checks the names in `.env`, and those in the environment alone.
 pub(super) fn find(
-    known: &BTreeSet<&'static str>,
+    known: &BTreeSet<String>,
     in_file: &BTreeSet<String>,
     environment: impl Iterator<Item = String>,
 ) -> UnknownVariables {
@@ -60,19 +60,20 @@ fn has_prefix(name: &str, prefixes: &[&str]) -> bool {
 }
 
 /// The known variable that `name` resembles most.
-fn nearest(known: &BTreeSet<&'static str>, name: &str) -> Option<&'static str> {
+fn nearest<'a>(known: &'a BTreeSet<String>, name: &str) -> Option<&'a str> {
     let name = name.to_ascii_uppercase();
     let is_other = has_prefix(&name, &OTHER_PREFIXES);
-    let candidates = known.iter().filter(|known| !is_other || has_prefix(known, &OUR_PREFIXES));
+    let candidates =
+        known.iter().map(String::as_str).filter(|known| !is_other || has_prefix(known, &OUR_PREFIXES));
     let near = candidates.clone().filter_map(|known| {
         let distance = strsim::damerau_levenshtein(&name, known);
-        (distance <= (name.len() / 5).min(MAX_DISTANCE)).then_some((distance, *known))
+        (distance <= (name.len() / 5).min(MAX_DISTANCE)).then_some((distance, known))
     });
     let nearest = near.min().map(|(_, known)| known);
     let may_be_ours = has_prefix(&name, &OUR_PREFIXES) || has_prefix(&name, &SHARED_PREFIXES);
     nearest.or_else(|| {
         let mut candidates = candidates.filter(|known| may_be_ours && is_abbreviation(&name, known));
-        candidates.next().copied()
+        candidates.next()
     })
 }
 
@@ -87,14 +88,14 @@ fn is_abbreviation(name: &str, known: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::settings;
 
     fn names(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     fn check(file: &[&str], environment: &[&str]) -> UnknownVariables {
-        let known = Config::read(&|_| None, &|_| false).1.names();
+        let known = settings::names();
         find(&known, &names(file), names(environment).into_iter())
     }
 

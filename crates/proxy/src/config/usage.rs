@@ -20,10 +20,10 @@ pub(super) fn usage(env: &mut EnvReader<'_>, new_users: NewUserConfig) -> UsageC
     UsageConfig {
         new_users,
         // Bounds the memory of records that are not stored yet.
-        queue: env.number("LEDGER_QUEUE", 1000, 10..=1_000_000),
+        queue: env.number("LEDGER_QUEUE"),
         // 13 months, so that a month can be compared with the same month of the last year.
-        usage_days: env.number("USAGE_RETENTION_DAYS", 396, 1..=36_500),
+        usage_days: env.number("USAGE_RETENTION_DAYS"),
         // One year of audit events.
-        event_days: env.number("EVENTS_RETENTION_DAYS", 365, 1..=36_500),
+        event_days: env.number("EVENTS_RETENTION_DAYS"),
     }
 }

@@ -116,7 +116,7 @@ fn quoted(value: &str) -> Option<&str> {
 /// Errors that concern the whole environment: two variables in one value, and comments or quotes around a variable that the
 /// AWS credential chain reads.
 pub(super) fn errors(
-    known: &BTreeSet<&'static str>,
+    known: &BTreeSet<String>,
     lookup: &dyn Fn(&str) -> Option<String>,
     is_parsed: &dyn Fn(&str) -> bool,
 ) -> Vec<ConfigError> {
@@ -124,7 +124,7 @@ pub(super) fn errors(
         |variable: &str, reason: String| ConfigError { variable: variable.to_owned(), value: None, reason };
     let from_environment = |name: &str| lookup(name).filter(|_| !is_parsed(name));
     let joined = known.iter().filter_map(|name| {
-        let other = assignment(&from_environment(name)?, known.iter().copied())?;
+        let other = assignment(&from_environment(name)?, known.iter().map(String::as_str))?;
         Some(error(name, format!("contains another variable, {other}; write each variable on its own line")))
     });
     let chain = CREDENTIAL_CHAIN.iter().filter(|name| !known.contains(**name)).filter_map(|name| {

@@ -69,7 +69,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not (or $values.existingSecret $values.extraEnv $open) }}
 {{- fail "connections from other pods need a key for tokens: create a Secret with JWT_SECRET_KEY and set existingSecret to its name (or set config.ALLOW_UNAUTHENTICATED=true if another component authenticates the clients)" }}
 {{- end }}
-{{- range $name := list "JWT_SECRET_KEY" "JWT_PREVIOUS_SECRET_KEYS" "DATABASE_URL" "DB_PASSWORD" "AWS_BEDROCK_SECRET_KEY" "AWS_BEDROCK_SESSION_TOKEN" "AWS_BEARER_TOKEN_BEDROCK" "OTEL_EXPORTER_OTLP_HEADERS" }}
+{{- range $name := list "JWT_SECRET_KEY" "JWT_PREVIOUS_SECRET_KEYS" "DATABASE_URL" "DB_PASSWORD" "AWS_BEDROCK_SECRET_KEY" "AWS_BEDROCK_SESSION_TOKEN" "AWS_BEARER_TOKEN_BEDROCK" "OTEL_EXPORTER_OTLP_HEADERS" "OTEL_EXPORTER_OTLP_TRACES_HEADERS" "OTEL_EXPORTER_OTLP_METRICS_HEADERS" }}
 {{- if hasKey $values.config $name }}
 {{- fail (printf "config.%s is a secret, and config is readable: put it in the Secret that existingSecret names" $name) }}
 {{- end }}

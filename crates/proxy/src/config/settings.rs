@@ -1,0 +1,331 @@
+//! The table of all environment variables: one row each. The reader takes defaults and ranges from it, `.env.example` and
+//! the tables of `docs/operations.md` are generated from it, and tests check the Helm chart against it.
+//!
+//! A new variable is one row here and one line where `Config` reads it.
+
+#![cfg_attr(not(test), expect(dead_code, reason = "the documentation is generated from some columns"))]
+
+use std::collections::BTreeSet;
+
+use Kind::{Boolean, Choice, Number, Secret, SecretWord, Text, Word};
+use Section::{Authentication, Aws, Database, Limits, Logging, Models, Server, Telemetry};
+
+/// One environment variable.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) section: Section,
+    pub(super) name: &'static str,
+    /// Its default as a value of the variable; empty: none.
+    pub(super) default: &'static str,
+    pub(super) kind: Kind,
+    /// Its meaning, in Markdown.
+    pub(super) doc: &'static str,
+    /// An example value for a variable without a default.
+    pub(super) example: &'static str,
+}
+
+/// What the value of a variable is. The texts describe its format in the documentation.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Text that may contain blanks.
+    Text(&'static str),
+    /// Text without blanks.
+    Word(&'static str),
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number from the first to the second, and its unit.
+    Number(u64, u64, &'static str),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Any characters, never printed. The variable with `_FILE` behind its name can have the path of a file instead.
+    Secret(&'static str),
+    /// As `Secret`, without blanks.
+    SecretWord(&'static str),
+}
+
+/// A part of the documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    Server,
+    Aws,
+    Models,
+    Database,
+    Authentication,
+    Limits,
+    Logging,
+    Telemetry,
+}
+
+impl Setting {
+    /// Whether its value is never printed, and can be in a file.
+    pub(super) const fn is_secret(&self) -> bool {
+        matches!(self.kind, Secret(_) | SecretWord(_))
+    }
+
+    const fn example(mut self, example: &'static str) -> Self {
+        self.example = example;
+        self
+    }
+}
+
+/// The row of a variable; `None` for a name that is not in the table.
+pub(super) fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The names of all variables, with those that name the file of a secret.
+pub(super) fn names() -> BTreeSet<String> {
+    let files = SETTINGS.iter().filter(|setting| setting.is_secret());
+    let files = files.map(|setting| format!("{}_FILE", setting.name));
+    SETTINGS.iter().map(|setting| setting.name.to_owned()).chain(files).collect()
+}
+
+const fn row(
+    section: Section,
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    doc: &'static str,
+) -> Setting {
+    Setting { section, name, default, kind, doc, example: "" }
+}
+
+/// All variables, in the order of the documentation.
+#[rustfmt::skip]
+pub(super) const SETTINGS: &[Setting] = &[
+    row(Server, "HOST", "127.0.0.1", Word("IP address"),
+        "listen address; with the default, only this machine can connect. Any other address needs `JWT_SECRET_KEY` or `ALLOW_UNAUTHENTICATED`"),
+    row(Server, "PORT", "8081", Number(0, 65_535, ""),
+        "listen port; 0 takes any free port"),
+    row(Server, "ALLOW_UNAUTHENTICATED", "false", Boolean,
+        "allows an open address without authentication, for a proxy behind another one that authenticates"),
+    row(Server, "ALLOWED_HOSTS", "", Text("host names, comma-separated, or `*`"),
+        "names of the proxy in `Host` besides those of loopback; see [browsers](#browsers). Without effect with authentication"),
+    row(Server, "CORS_ALLOWED_ORIGINS", "", Text("origins, comma-separated, or `*`"),
+        "web pages that may call the proxy; see [browsers](#browsers). `*` needs `JWT_SECRET_KEY`"),
+    row(Server, "MAX_CONNECTIONS", "10000", Number(1, 1_000_000, ""),
+        "max open connections; further connections wait in the kernel's queue"),
+    row(Server, "MAX_BODY_BYTES", "33554432", Number(1024, 1 << 30, "bytes"),
+        "max request body; a larger body gets a 413"),
+    row(Server, "MAX_CONCURRENT_REQUESTS_PER_USER", "256", Number(1, 1_000_000, ""),
+        "max open requests of one user on each replica; further requests get a 429. Does not apply without authentication"),
+    row(Server, "HEADER_TIMEOUT_SECONDS", "10", Number(1, 300, "seconds"),
+        "max time until a new connection has sent its first request head"),
+    row(Server, "BODY_TIMEOUT_SECONDS", "60", Number(1, 3600, "seconds"),
+        "max time for a request body to arrive"),
+    row(Server, "WRITE_TIMEOUT_SECONDS", "120", Number(1, 3600, "seconds"),
+        "max time in which a client reads nothing of its response"),
+    row(Server, "REQUEST_TIMEOUT_SECONDS", "300", Number(1, 86_400, "seconds"),
+        "max time of a request that does not stream"),
+    row(Server, "STREAM_IDLE_TIMEOUT_SECONDS", "600", Number(1, 86_400, "seconds"),
+        "max time without bytes from Bedrock in a stream"),
+    row(Server, "PING_INTERVAL_SECONDS", "15", Number(1, 60, "seconds"),
+        "time without events after which the client gets a ping"),
+    row(Server, "FIRST_FRAME_GRACE_SECONDS", "10", Number(0, 60, "seconds"),
+        "max time for which the response head waits for the first event from Bedrock"),
+    row(Server, "ABANDONED_TIMEOUT_SECONDS", "300", Number(1, 86_400, "seconds"),
+        "max time of a detached read: reading a response from Bedrock after its client has disconnected"),
+    row(Server, "ABANDONED_MAX", "256", Number(0, 100_000, ""),
+        "max detached reads at a time; the cost of further responses is estimated"),
+    row(Server, "SHUTDOWN_DELAY_SECONDS", "0", Number(0, 600, "seconds"),
+        "time after SIGTERM in which the proxy still accepts requests while `/readyz` returns 503"),
+    row(Server, "SHUTDOWN_GRACE_SECONDS", "30", Number(0, 3600, "seconds"),
+        "max time for open streams to finish after SIGTERM"),
+    row(Server, "TLS_CERT_FILE", "", Text("file"),
+        "PEM: the certificate and its intermediate certificates; see [TLS](#tls)"),
+    row(Server, "TLS_KEY_FILE", "", Text("file"),
+        "PEM: the private key"),
+    row(Server, "TLS_MIN_VERSION", "1.2", Choice(&["1.2", "1.3"]),
+        "min TLS version"),
+
+    row(Aws, "AWS_BEDROCK_REGION", "us-east-1", Word(""),
+        "the region; if unset, the next two variables"),
+    row(Aws, "AWS_REGION", "", Word(""),
+        "the region if `AWS_BEDROCK_REGION` is unset"),
+    row(Aws, "AWS_DEFAULT_REGION", "", Word(""),
+        "the region if neither of the two above is set"),
+    row(Aws, "AWS_BEDROCK_ACCESS_KEY", "", Word(""),
+        "static keys; set both or none").example("AKIAIOSFODNN7EXAMPLE"),
+    row(Aws, "AWS_BEDROCK_SECRET_KEY", "", SecretWord("secret"),
+        "the secret of the access key").example("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+    row(Aws, "AWS_BEDROCK_SESSION_TOKEN", "", SecretWord("secret"),
+        "session token of temporary keys"),
+    row(Aws, "AWS_BEARER_TOKEN_BEDROCK", "", SecretWord("secret"),
+        "a Bedrock API key; used if there are no static keys"),
+    row(Aws, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "", Word("URL"),
+        "a VPC endpoint or a test server for the Bedrock Runtime, used as typed"),
+    row(Aws, "AWS_ENDPOINT_URL", "", Word("URL"),
+        "the same for all AWS services that the proxy calls"),
+    row(Aws, "AWS_ENDPOINT_URL_BEDROCK", "", Word("URL"),
+        "the same for the control plane, which lists models"),
+    row(Aws, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", "", Word("URL"),
+        "the same for the Mantle endpoint, which has models that the Bedrock Runtime does not have"),
+    row(Aws, "AWS_ENDPOINT_URL_STS", "", Word("URL"),
+        "the same for STS, which identifies the credentials at startup and for the doctor"),
+    row(Aws, "AWS_USE_FIPS_ENDPOINT", "false", Boolean,
+        "use the FIPS endpoints; not together with a custom endpoint"),
+    row(Aws, "AWS_USE_DUALSTACK_ENDPOINT", "false", Boolean,
+        "use the endpoints with IPv6; not together with a custom endpoint"),
+    row(Aws, "AWS_CA_BUNDLE", "", Text("file"),
+        "PEM certificates that replace the system's root certificates"),
+
+    row(Models, "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "", Word("id or name"),
+        "model of requests that name no model").example("claude-sonnet-5"),
+    row(Models, "AWS_BEDROCK_MODEL_MAPPINGS", "", Text("`name=id,…`"),
+        "your model names; they win over the built-in names").example("gpt-4o=claude-sonnet-5,fast=anthropic.claude-haiku-4-5-20251001-v1:0"),
+    row(Models, "AWS_BEDROCK_MODELS_FILE", "", Text("file"),
+        "JSON rows that override the built-in table: names, capabilities, routes, prices"),
+    row(Models, "AWS_BEDROCK_REGION_PREFIX", "", Word("`us`, `eu`, `apac`, `au`, `jp`, `ca`, `in`, `us-gov`, `global`, `none`"),
+        "preferred inference profiles; unset: by region"),
+    row(Models, "ANTHROPIC_BEDROCK_REGION_PREFIX", "", Word(""),
+        "the same, under Claude Code's name"),
+    row(Models, "AWS_BEDROCK_DISCOVER_MODELS", "false", Boolean,
+        "list the available models from AWS at startup and every hour"),
+    row(Models, "AWS_BEDROCK_RESOLVE_PROFILES", "true", Boolean,
+        "resolve an application inference profile of the account to its model through AWS; at most two look-ups of one user at a time. A request waits 2 seconds. Without a result it reserves as many tokens as any model writes; it costs the highest price of all models and is marked as unpriced, unless the result comes before its end"),
+    row(Models, "AWS_BEDROCK_ROUTE", "auto", Choice(&["auto", "converse", "invoke", "messages"]),
+        "choice of the upstream API; see [protocol.md](protocol.md#upstream-apis)"),
+    row(Models, "AWS_BEDROCK_MAX_TOKENS", "8192", Number(1, 1_000_000, "tokens"),
+        "`max_tokens` of requests without one"),
+    row(Models, "AWS_BEDROCK_ENABLE_OUTPUT_REASON", "false", Boolean,
+        "extended thinking for requests that do not set `thinking`"),
+    row(Models, "AWS_BEDROCK_REASON_BUDGET_TOKENS", "2048", Number(1024, 1_000_000, "tokens"),
+        "budget of the extended thinking that `AWS_BEDROCK_ENABLE_OUTPUT_REASON` adds"),
+    row(Models, "AWS_BEDROCK_ENABLE_S3_LOCATIONS", "false", Boolean,
+        "accept `s3Location` at the Bedrock API. Bedrock reads the objects with the proxy's credentials, so every user can read what the role can read"),
+    row(Models, "AWS_BEDROCK_ENABLE_COMPUTER_USE", "false", Boolean,
+        "allow `computer_*` tools"),
+    row(Models, "AWS_BEDROCK_SERVER_TOOLS", "leave_out", Choice(&["leave_out", "refuse"]),
+        "handling of tools that Anthropic runs itself"),
+    row(Models, "AWS_BEDROCK_STRICT", "false", Boolean,
+        "reject a request if a part that may change the response would be left out"),
+    row(Models, "AWS_BEDROCK_AUTO_CACHE", "true", Boolean,
+        "set cache points for chat-completions clients"),
+    row(Models, "AWS_BEDROCK_XML_BUFFER", "true", Boolean,
+        "never split an XML-like tag between two text deltas"),
+
+    row(Database, "DATA_DIR", "./data", Text("folder"),
+        "holds the SQLite file and the WAL; it must survive a restart"),
+    row(Database, "DATABASE_URL", "", Secret("URL, secret"),
+        "`postgres://user:password@host:5432/name` or `sqlite:/path/to/file`; or use the variables below; unset: a SQLite file in `DATA_DIR`"),
+    row(Database, "DB_HOST", "localhost", Word(""),
+        "name, address or socket folder of the server; any one of these variables selects PostgreSQL (13 or newer)"),
+    row(Database, "DB_PORT", "5432", Number(1, 65_535, ""),
+        "port of the server"),
+    row(Database, "DB_NAME", "bedrock_proxy", Text(""),
+        "name of the database"),
+    row(Database, "DB_USER", "postgres", Text(""),
+        "name of the user"),
+    row(Database, "DB_PASSWORD", "", Secret("secret"),
+        "password of the user"),
+    row(Database, "DB_SSLMODE", "require", Choice(&["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]),
+        "`require` does not verify the certificate"),
+    row(Database, "DB_SSLROOTCERT", "", Text("file"),
+        "CA certificate for the database's certificate"),
+    row(Database, "DB_MAX_CONNS", "25", Number(2, 1000, ""),
+        "max connections of one replica; a fifth is for reservations"),
+    row(Database, "DB_MIN_CONNS", "5", Number(0, 1000, ""),
+        "min open connections"),
+
+    row(Authentication, "JWT_SECRET_KEY", "", Secret("secret, min 32 characters"),
+        "signs and verifies tokens (HS256); unset: no authentication"),
+    row(Authentication, "JWT_PREVIOUS_SECRET_KEYS", "", Secret("secrets, comma-separated"),
+        "earlier keys; their tokens are still accepted"),
+    row(Authentication, "JWT_ISSUER", "bedrock-proxy", Text(""),
+        "required `iss` of tokens"),
+    row(Authentication, "JWT_AUDIENCE", "bedrock-api", Text(""),
+        "required `aud` of tokens; a list must contain it"),
+    row(Authentication, "JWT_EXPIRY_HOURS", "24", Number(1, 87_600, "hours"),
+        "lifetime of new tokens"),
+    row(Authentication, "JWT_LEEWAY_SECONDS", "60", Number(0, 600, "seconds"),
+        "allowed clock difference"),
+    row(Authentication, "PROVISION_USERS", "true", Boolean,
+        "add unknown users from a valid token"),
+    row(Authentication, "AUTH_ON_OUTAGE", "last-known", Choice(&["last-known", "closed"]),
+        "access while the database is unavailable: `last-known` uses the last decisions of this process, and its list of revoked tokens and disabled users; `closed` rejects every token with a 503; see [outages](#outages)"),
+    row(Authentication, "DEFAULT_USER_DAILY_TOKENS", "1000000", Word("tokens, or `unlimited`"),
+        "daily limit of new users, such as `500k` or `5M`"),
+    row(Authentication, "DEFAULT_TEAM_DAILY_TOKENS", "unlimited", Word("tokens, or `unlimited`"),
+        "daily limit of new teams"),
+
+    row(Limits, "QUOTA_RESET_CRON", "0 0 * * *", Text("five cron fields"),
+        "when daily limits reset"),
+    row(Limits, "QUOTA_RESET_TIMEZONE", "UTC", Word("IANA name"),
+        "time zone of the reset"),
+    row(Limits, "QUOTA_CACHE_READ_PERCENT", "0", Number(0, 100, ""),
+        "percentage of each cache-read token that counts towards a limit"),
+    row(Limits, "QUOTA_USER_ON_OUTAGE", "open", Choice(&["open", "closed"]),
+        "user limits while the database is unavailable: `open` admits requests and charges them later, `closed` denies them; see [outages](#outages)"),
+    row(Limits, "QUOTA_TEAM_ON_OUTAGE", "open", Choice(&["open", "closed"]),
+        "the same for team limits"),
+    row(Limits, "QUOTA_LEASE_SECONDS", "60", Number(3, 3600, "seconds"),
+        "time after which the reservations of a killed process expire"),
+    row(Limits, "LEDGER_QUEUE", "1000", Number(10, 1_000_000, ""),
+        "max requests that are open or not yet stored; further requests wait for at most 5 seconds and then get a 529"),
+    row(Limits, "USAGE_RETENTION_DAYS", "396", Number(1, 36_500, "days"),
+        "retention of usage records; daily sums and the rows of an adopted database are kept"),
+    row(Limits, "EVENTS_RETENTION_DAYS", "365", Number(1, 36_500, "days"),
+        "retention of events"),
+
+    row(Logging, "LOG_LEVEL", "info", Choice(&["debug", "info", "warn", "error"]),
+        "minimum level of log lines"),
+    row(Logging, "LOG_FORMAT", "json", Choice(&["json", "text"]),
+        "format of log lines"),
+    row(Logging, "LOG_OUTPUT", "file", Choice(&["file", "stdout", "both"]),
+        "destination of log lines; `stdout` in the container image"),
+    row(Logging, "LOG_FILE_PATH", "./logs/bedrock-proxy.json", Text("file"),
+        "one file for each day (UTC), `bedrock-proxy_YYYY-MM-DD.json` in the same folder; this name is a link to the newest file; see [logs](#logs)"),
+    row(Logging, "LOG_RETENTION_DAYS", "30", Number(1, 36_500, "days"),
+        "max age of log files"),
+    row(Logging, "LOG_RETENTION_BYTES", "1073741824", Number(1 << 20, 1 << 50, "bytes"),
+        "max size of all log files together"),
+    row(Logging, "RUST_LOG", "", Text("filter"),
+        "level by module (`warn,bedrock_proxy=debug`); wins over `LOG_LEVEL`"),
+    row(Logging, "AWS_BEDROCK_DEBUG", "false", Boolean,
+        "log details of every request (shapes, counts, decisions), never content"),
+
+    row(Telemetry, "METRICS_USER_LABEL", "false", Boolean,
+        "also label tokens and dollars by user; at most 200 users by name"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_ENDPOINT", "", Word("URL"),
+        "collector for traces and metrics; the proxy appends `/v1/traces` and `/v1/metrics`").example("http://localhost:4318"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", Word("URL"),
+        "collector for traces, used as typed"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "", Word("URL"),
+        "collector for metrics, used as typed"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_HEADERS", "", Secret("`name=value,…`, secret"),
+        "headers of each export, with percent escapes"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "", Secret("secret"),
+        "the same for traces"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "", Secret("secret"),
+        "the same for metrics"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_TIMEOUT", "10000", Number(1, 600_000, "milliseconds"),
+        "timeout of one export"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10000", Number(1, 600_000, "milliseconds"),
+        "the same for traces"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10000", Number(1, 600_000, "milliseconds"),
+        "the same for metrics"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_PROTOCOL", "", Word("`http/protobuf`"),
+        "the only supported protocol"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "", Word(""),
+        "the same for traces"),
+    row(Telemetry, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "", Word(""),
+        "the same for metrics"),
+    row(Telemetry, "OTEL_TRACES_EXPORTER", "otlp", Choice(&["otlp", "none"]),
+        "`none` exports no traces"),
+    row(Telemetry, "OTEL_METRICS_EXPORTER", "otlp", Choice(&["otlp", "none"]),
+        "`none` exports no metrics"),
+    row(Telemetry, "OTEL_SERVICE_NAME", "", Text(""),
+        "name of the service; `bedrock-proxy` if unset"),
+    row(Telemetry, "OTEL_RESOURCE_ATTRIBUTES", "", Text("`name=value,…`"),
+        "attributes of every span and metric").example("deployment.environment.name=production"),
+    row(Telemetry, "OTEL_TRACES_SAMPLER", "parentbased_always_on", Choice(&["parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio", "always_on", "always_off", "traceidratio"]),
+        "sampler of traces; `parentbased_` follows the decision of the parent span"),
+    row(Telemetry, "OTEL_TRACES_SAMPLER_ARG", "", Word("0 to 1"),
+        "ratio of sampled traces for `traceidratio`; 1 if unset"),
+    row(Telemetry, "OTEL_METRIC_EXPORT_INTERVAL", "60000", Number(100, 3_600_000, "milliseconds"),
+        "time between two exports of metrics"),
+    row(Telemetry, "OTEL_SEMCONV_STABILITY_OPT_IN", "", Text("`gen_ai_latest_experimental`"),
+        "use the newest names of the semantic conventions for generative AI"),
+    row(Telemetry, "OTEL_SDK_DISABLED", "false", Boolean,
+        "export nothing"),
+];
