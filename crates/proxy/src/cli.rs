@@ -65,7 +65,7 @@ Exit codes:
   78  invalid configuration";
 
 #[derive(Debug, Parser)]
-#[command(name = "bedrock-proxy", version, about = "Gateway that gives clients of the Anthropic and OpenAI APIs access to AWS Bedrock", after_help = EXAMPLES)]
+#[command(name = "bedrock-proxy", version, about = "Proxy that gives clients of the Anthropic and OpenAI APIs access to AWS Bedrock", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

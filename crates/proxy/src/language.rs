@@ -215,15 +215,15 @@ mod tests {
         for (english, spanish) in [
             ("the token has expired; get a new one", "el token ha caducado; obtén uno nuevo"),
             (
-                "the user \"a: b. c\" is disabled; the gateway's operator can enable it",
-                "el usuario \"a: b. c\" está desactivado; el operador del gateway puede activarlo",
+                "the user \"a: b. c\" is disabled; the proxy's operator can enable it",
+                "el usuario \"a: b. c\" está desactivado; el operador del proxy puede activarlo",
             ),
             ("messages.0.role: the field is given twice", "messages.0.role: el campo aparece dos veces"),
             (
                 "The limit resets at 2026-11-23T00:00:00Z (in 1 h 2 min). Wait until then, or request a higher limit from the \
-                gateway's operator",
+                proxy's operator",
                 "El límite se restablece a las 2026-11-23T00:00:00Z (dentro de 1 h 2 min). Espera hasta entonces o pide un \
-                límite más alto al operador del gateway",
+                límite más alto al operador del proxy",
             ),
         ] {
             assert_eq!(ERRORS.translate_error(english).as_deref(), Some(spanish));

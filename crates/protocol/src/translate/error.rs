@@ -41,10 +41,10 @@ pub enum Fault {
     Upstream,
     /// The operator: credentials, clock, access to models.
     Operator,
-    /// The network between the gateway and AWS; a retry may succeed.
+    /// The network between the proxy and AWS; a retry may succeed.
     Network,
-    /// The gateway: the translation should have prevented it.
-    Gateway,
+    /// The proxy: the translation should have prevented it.
+    Proxy,
 }
 
 /// Whether to retry, before the response to the client begins.
@@ -163,7 +163,7 @@ impl MappedError {
             path: Some("model".to_owned()),
             ..Error::new(
                 ErrorType::NotFound,
-                format!("{message}: {name}.{suggested} GET /v1/models lists the models of this gateway."),
+                format!("{message}: {name}.{suggested} GET /v1/models lists the models of this proxy."),
             )
         };
         self.fault = Fault::Client;

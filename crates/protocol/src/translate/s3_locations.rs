@@ -1,5 +1,5 @@
 //! S3 locations in bodies of the Bedrock Runtime API: Bedrock reads them with the credentials of
-//! the gateway, not of the client.
+//! the proxy, not of the client.
 //!
 //! Images, documents, videos and audio have them, in Converse and in native bodies, also in tool results. The body is
 //! scanned and not parsed: the forms of all models are not known, and a body may be large.

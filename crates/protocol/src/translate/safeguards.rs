@@ -1,7 +1,7 @@
 //! `safeguards`: a check of the response's tool calls by the platform, which Claude Code requests in its auto mode.
 //!
 //! Bedrock makes the check by InvokeModel and by the Messages API, when the member and its beta arrive together. Where it
-//! does not, Claude Code shows a dialog that blames the gateway, and sends no further `safeguards`, unless the
+//! does not, Claude Code shows a dialog that blames the proxy, and sends no further `safeguards`, unless the
 //! response has a result without verdicts: then it shows its permission prompt, and the next request has the member again.
 
 use serde::Deserialize;

@@ -31,7 +31,7 @@ use crate::json_error::{self, Wording};
 /// Version of the body. Older models reject newer versions.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 
-/// Members with URLs, which Bedrock must not fetch in the account of the gateway.
+/// Members with URLs, which Bedrock must not fetch in the account of the proxy.
 const URL_FIELDS: [&str; 1] = ["mcp_servers"];
 
 /// Members that no request is sent without: a response from elsewhere is not what the client requested.

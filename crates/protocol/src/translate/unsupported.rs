@@ -1,7 +1,7 @@
 //! Detection of unsupported features in AWS's error messages.
 //!
 //! AWS rejects betas, members and parameters that a model does not support with a few fixed messages. Parsing them
-//! lets the gateway send the request again without it, and leave it out of later requests.
+//! lets the proxy send the request again without it, and leave it out of later requests.
 
 mod body_fields;
 

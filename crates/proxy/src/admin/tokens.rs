@@ -54,7 +54,7 @@ impl Admin {
     /// unavailable.
     pub(crate) async fn issue_token(&self, request: &TokenRequest, actor: &str) -> Result<IssuedToken> {
         let Some(keys) = &self.keys else {
-            let reason = "there is no key to sign with; set JWT_SECRET_KEY to that of the gateway";
+            let reason = "there is no key to sign with; set JWT_SECRET_KEY to that of the proxy";
             return Err(AdminError::Invalid(reason.to_owned()));
         };
         let user_id = request.user_id.as_str();

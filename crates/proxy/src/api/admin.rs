@@ -362,9 +362,7 @@ impl From<AdminError> for ApiError {
             // The address of the database goes to the operator's log only.
             AdminError::Unavailable(reason) => {
                 tracing::warn!(reason, "administration request failed: database unavailable");
-                Self::database_unavailable(
-                    "the gateway's database is unavailable; try again in a few seconds",
-                )
+                Self::database_unavailable("the proxy's database is unavailable; try again in a few seconds")
             }
         }
     }

@@ -1,5 +1,5 @@
 //! The Bedrock Runtime API, for clients of AWS's SDKs: its own paths, also below `/bedrock`. Bodies are forwarded to AWS
-//! and responses come back byte for byte; the model's name is resolved, and the signature is the gateway's.
+//! and responses come back byte for byte; the model's name is resolved, and the signature is the proxy's.
 //!
 //! A client's own signature is not checked: with authentication on, clients send their token as a Bedrock API key
 //! (`AWS_BEARER_TOKEN_BEDROCK`).
@@ -87,7 +87,7 @@ async fn call(
     Ok(respond(app.inference.handle(request, None).await?))
 }
 
-/// Rejects objects that Bedrock would read from S3: with the gateway's credentials, not with the client's. AWS's parser may
+/// Rejects objects that Bedrock would read from S3: with the proxy's credentials, not with the client's. AWS's parser may
 /// read other encodings than UTF-8, in which a location is not found: they are rejected as well.
 fn check_s3_locations(body: &[u8]) -> Result<(), InvalidRequest> {
     // In UTF-16 and UTF-32 JSON has zero bytes, in UTF-8 it has none.
@@ -95,8 +95,8 @@ fn check_s3_locations(body: &[u8]) -> Result<(), InvalidRequest> {
         return Err(InvalidRequest::new("", "the body is not JSON in UTF-8"));
     }
     let Some(path) = translate::find_s3_location(body) else { return Ok(()) };
-    let reason = "S3 locations are not allowed, because Bedrock would read them with the gateway's credentials; send the \
-                  bytes, or have the gateway's operator set AWS_BEDROCK_ENABLE_S3_LOCATIONS=true";
+    let reason = "S3 locations are not allowed, because Bedrock would read them with the proxy's credentials; send the \
+                  bytes, or have the proxy's operator set AWS_BEDROCK_ENABLE_S3_LOCATIONS=true";
     Err(InvalidRequest::new(path, reason))
 }
 

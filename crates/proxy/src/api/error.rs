@@ -284,8 +284,9 @@ impl From<ServiceError> for ApiError {
             retry_after: retry_after.map(seconds),
             is_operator_fault: mapped.fault == Fault::Operator && kind == ErrorType::Api,
         };
-        // The gateway's own credentials, or the connection to AWS: neither the client's fault nor the model's.
-        let is_gateway = kind == ErrorType::Api && matches!(mapped.fault, Fault::Operator | Fault::Network);
+        // The proxy's own credentials, or the connection to AWS: neither the client's fault nor the model's.
+        let is_bad_gateway =
+            kind == ErrorType::Api && matches!(mapped.fault, Fault::Operator | Fault::Network);
         // Errors that clients retry by default although a retry cannot help: a daily quota, rejected credentials.
         let is_retried = matches!(
             kind,
@@ -308,7 +309,7 @@ impl From<ServiceError> for ApiError {
             aws: Some(Box::new(aws)),
             ..error
         };
-        if is_gateway { Self { status: StatusCode::BAD_GATEWAY, ..error } } else { error }
+        if is_bad_gateway { Self { status: StatusCode::BAD_GATEWAY, ..error } } else { error }
     }
 }
 

@@ -171,7 +171,7 @@ async fn acquire(
 ) -> Result<BodyPermit, ApiError> {
     memory.acquire(caller, bytes.min(limit)).await.ok_or_else(|| {
         let message =
-            "the gateway holds as many large request bodies as its memory allows; try again in a few seconds";
+            "the proxy holds as many large request bodies as its memory allows; try again in a few seconds";
         ApiError::new(ErrorType::Overloaded, message)
     })
 }

@@ -24,7 +24,7 @@ pub(crate) fn is_probe(path: &str) -> bool {
 }
 
 /// `GET /health`: exactly four keys. Calls neither AWS nor the database: the results of their last use
-/// count. Without the database the gateway still serves requests, so it is degraded; without credentials it is
+/// count. Without the database the proxy still serves requests, so it is degraded; without credentials it is
 /// unhealthy.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     #[derive(serde::Serialize)]

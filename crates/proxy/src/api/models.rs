@@ -161,7 +161,7 @@ fn model(listed: &ModelInfo, today: &str) -> Value {
     })
 }
 
-/// What a model can take through this gateway. Batches, and tools that run at Anthropic's, are not on Bedrock.
+/// What a model can take through this proxy. Batches, and tools that run at Anthropic's, are not on Bedrock.
 fn capabilities(of: &Capabilities) -> Value {
     let supported = |yes: bool| json!({"supported": yes});
     let (effort, thinking) = (of.effort, of.thinking);

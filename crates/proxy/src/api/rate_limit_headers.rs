@@ -53,16 +53,16 @@ impl From<AdmitError> for ApiError {
             AdmitError::ShuttingDown => InferenceError::ShuttingDown.into(),
             AdmitError::QueueFull => Self::new(
                 ErrorType::Overloaded,
-                "the gateway has too many requests whose usage is not stored yet; try again in a few seconds",
+                "the proxy has too many requests whose usage is not stored yet; try again in a few seconds",
             ),
             AdmitError::StoreBusy => Self::new(
                 ErrorType::Overloaded,
-                "the gateway's database is too busy to check your token limit; try again in a few seconds",
+                "the proxy's database is too busy to check your token limit; try again in a few seconds",
             ),
             AdmitError::StoreUnavailable(scope) => {
                 let text = format!(
-                    "the token limit of your {scope} cannot be checked, because the gateway's database is unavailable; \
-                     the gateway's operator has to restore it"
+                    "the token limit of your {scope} cannot be checked, because the proxy's database is unavailable; \
+                     the proxy's operator has to restore it"
                 );
                 let mut headers = HeaderMap::new();
                 headers.insert(DISABLED, HeaderValue::from_static("fetch_error"));
@@ -127,9 +127,9 @@ fn limit_message(status: &LimitStatus, need: i64, period: Period, now: i64) -> S
     // A smaller response helps only where something is left.
     let advice = if used < limit {
         "Wait until then, lower max_tokens (Claude Code: CLAUDE_CODE_MAX_OUTPUT_TOKENS), or request a higher limit from the \
-         gateway's operator"
+         proxy's operator"
     } else {
-        "Wait until then, or request a higher limit from the gateway's operator"
+        "Wait until then, or request a higher limit from the proxy's operator"
     };
     format!(
         "the {scope} {name:?} has used {} of its limit of {} tokens{open}; this request may need up to {} more. The limit \

@@ -1,4 +1,4 @@
-//! Response headers of the gateway: the upstream API, and what was changed in the request.
+//! Response headers of the proxy: the upstream API, and what was changed in the request.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::apis::UpstreamApi;
@@ -11,7 +11,7 @@ const ROUTE: HeaderName = HeaderName::from_static("x-bedrock-proxy-route");
 /// Proxies in front take some kilobytes of headers in all.
 const MAX_NOTICE_LEN: usize = 1024;
 
-/// Adds the upstream API, if the gateway chose one.
+/// Adds the upstream API, if the proxy chose one.
 pub(super) fn add_route(api: Option<UpstreamApi>, headers: &mut HeaderMap) {
     if let Some(api) = api {
         headers.insert(ROUTE, HeaderValue::from_static(api.as_str()));

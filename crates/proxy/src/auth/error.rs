@@ -23,20 +23,20 @@ pub(crate) enum TokenError {
     Scheme,
     /// A SigV4 signature: the proxy has no keys to check it.
     #[error(
-        "the request is signed for AWS, which this gateway does not check; send its token as the Bedrock API key \
+        "the request is signed for AWS, which this proxy does not check; send its token as the Bedrock API key \
          (AWS_BEARER_TOKEN_BEDROCK), in Claude Code as ANTHROPIC_AUTH_TOKEN with CLAUDE_CODE_SKIP_BEDROCK_AUTH=1"
     )]
     SignedForAws,
     /// Longer than any token of the proxy.
-    #[error("the token is longer than 8192 bytes, which no token of this gateway is")]
+    #[error("the token is longer than 8192 bytes, which no token of this proxy is")]
     TooLong,
     /// Not three parts of base64url, or an invalid header.
     #[error(
-        "the credential is not a token of this gateway (a JSON Web Token in three parts); get one from its operator"
+        "the credential is not a token of this proxy (a JSON Web Token in three parts); get one from its operator"
     )]
     Malformed,
     /// Another algorithm than HS256.
-    #[error("the token is not signed with HS256, the only algorithm that this gateway accepts")]
+    #[error("the token is not signed with HS256, the only algorithm that this proxy accepts")]
     Algorithm,
     /// A signature by none of the keys.
     #[error("the token's signature is not valid; the token was signed with another key, or changed")]
@@ -56,16 +56,16 @@ pub(crate) enum TokenError {
     #[error("the token has expired; get a new one")]
     Expired,
     /// `nbf` is in the future.
-    #[error("the token is not valid yet (`nbf`); the clocks of its issuer and of this gateway may differ")]
+    #[error("the token is not valid yet (`nbf`); the clocks of its issuer and of this proxy may differ")]
     NotYetValid,
     /// No issuer.
-    #[error("the token has no issuer (`iss`); this gateway accepts {expected:?}")]
+    #[error("the token has no issuer (`iss`); this proxy accepts {expected:?}")]
     MissingIssuer {
         /// `JWT_ISSUER`.
         expected: String,
     },
     /// Another issuer.
-    #[error("the token was issued by {found:?} (`iss`); this gateway accepts {expected:?}")]
+    #[error("the token was issued by {found:?} (`iss`); this proxy accepts {expected:?}")]
     Issuer {
         /// Issuer of the token.
         found: String,
@@ -73,13 +73,13 @@ pub(crate) enum TokenError {
         expected: String,
     },
     /// No audience.
-    #[error("the token has no audience (`aud`); this gateway accepts {expected:?}")]
+    #[error("the token has no audience (`aud`); this proxy accepts {expected:?}")]
     MissingAudience {
         /// `JWT_AUDIENCE`.
         expected: String,
     },
     /// Another audience.
-    #[error("the token is for {found:?} (`aud`); this gateway accepts {expected:?}")]
+    #[error("the token is for {found:?} (`aud`); this proxy accepts {expected:?}")]
     Audience {
         /// Audiences of the token, separated by commas.
         found: String,
@@ -130,18 +130,16 @@ pub(crate) enum AccessError {
         user_id: String,
     },
     /// The user is disabled.
-    #[error("the user {0:?} is disabled; the gateway's operator can enable it")]
+    #[error("the user {0:?} is disabled; the proxy's operator can enable it")]
     UserDisabled(String),
     /// The team is disabled.
-    #[error("the team {0:?} is disabled; the gateway's operator can enable it")]
+    #[error("the team {0:?} is disabled; the proxy's operator can enable it")]
     TeamDisabled(String),
     /// The user has no row, and users are not provisioned.
-    #[error("the user {0:?} is unknown; the gateway's operator can add it")]
+    #[error("the user {0:?} is unknown; the proxy's operator can add it")]
     UnknownUser(String),
     /// The rows cannot be looked up, and the configuration denies access then.
-    #[error(
-        "the gateway cannot check access because its database is unavailable; try again in a few seconds"
-    )]
+    #[error("the proxy cannot check access because its database is unavailable; try again in a few seconds")]
     StoreUnavailable,
     /// The scope of the token does not allow the operation.
     #[error("{}", insufficient_scope(*.scope, *.access))]

@@ -71,7 +71,7 @@ pub(crate) enum UpstreamError {
     /// No response, or no first event, within the idle timeout.
     #[error("no response in time")]
     Timeout,
-    /// The gateway has no credentials.
+    /// The proxy has no credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// The request cannot be built or signed.
@@ -111,9 +111,9 @@ impl ConnectStage {
     /// The text for clients; the host stands in the operator's log.
     fn client_message(self) -> &'static str {
         match self {
-            Self::Dns => "The gateway cannot reach Bedrock: the name of its host cannot be resolved (DNS)",
-            Self::Connect => "The gateway cannot reach Bedrock: connecting failed",
-            Self::Tls => "The gateway cannot reach Bedrock: the TLS connection failed",
+            Self::Dns => "The proxy cannot reach Bedrock: the name of its host cannot be resolved (DNS)",
+            Self::Connect => "The proxy cannot reach Bedrock: connecting failed",
+            Self::Tls => "The proxy cannot reach Bedrock: the TLS connection failed",
             Self::IdleClosed | Self::Sent => "Bedrock closed the connection without a response",
         }
     }
@@ -179,7 +179,7 @@ impl UpstreamError {
             || error.mapped.known_error.code == WRONG_SECRET)
     }
 
-    /// Whether AWS rejects the gateway's identity or its clock, and so every other request, too.
+    /// Whether AWS rejects the proxy's identity or its clock, and so every other request, too.
     #[must_use]
     pub(crate) fn is_identity_error(&self) -> bool {
         const ROWS: [&str; 4] = ["E17", "E17b", "E18", "E28"];
@@ -243,7 +243,7 @@ impl UpstreamError {
             Self::Dispatch { stage, .. } => Mapped::local(Mapped::UNREACHABLE, stage.client_message()),
             Self::Timeout => Mapped::local("", "Bedrock did not respond in time"),
             Self::Credentials(_) => Mapped::local(Mapped::NO_CREDENTIALS, ""),
-            Self::Construction(_) => Mapped::local("", "the gateway could not build the request to Bedrock"),
+            Self::Construction(_) => Mapped::local("", "the proxy could not build the request to Bedrock"),
         }
     }
 

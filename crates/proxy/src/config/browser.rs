@@ -1,4 +1,4 @@
-//! Browsers: the names of the gateway, and the web pages that may call it.
+//! Browsers: the names of the proxy, and the web pages that may call it.
 
 use super::AuthConfig;
 use super::env::EnvReader;
@@ -6,10 +6,10 @@ use super::env::EnvReader;
 /// What browsers may send and read.
 #[derive(Clone, Debug)]
 pub(crate) struct BrowserConfig {
-    /// `ALLOWED_HOSTS`: host names of the gateway besides those of loopback, in lower case; `None` accepts every name.
+    /// `ALLOWED_HOSTS`: host names of the proxy besides those of loopback, in lower case; `None` accepts every name.
     /// Without effect with authentication.
     pub(crate) allowed_hosts: Option<Vec<String>>,
-    /// `CORS_ALLOWED_ORIGINS`: origins of the web pages that may call the gateway.
+    /// `CORS_ALLOWED_ORIGINS`: origins of the web pages that may call the proxy.
     pub(crate) cors_origins: CorsOrigins,
 }
 

@@ -56,10 +56,10 @@ impl InferenceError {
             Self::Timeout(message) => Error::new(ErrorType::Timeout, message.clone()),
             Self::Busy => Error::new(
                 ErrorType::Overloaded,
-                "the gateway is busy with large requests; try again in a few seconds",
+                "the proxy is busy with large requests; try again in a few seconds",
             ),
             Self::ShuttingDown => {
-                Error::new(ErrorType::Overloaded, "the gateway is shutting down; try again in a few seconds")
+                Error::new(ErrorType::Overloaded, "the proxy is shutting down; try again in a few seconds")
             }
         }
     }
@@ -82,11 +82,11 @@ impl InferenceError {
             return if is_bad_gateway { 502 } else { api.error_status(self.to_error().kind) };
         };
         let (kind, fault) = (error.mapped.error.kind, error.mapped.fault);
-        let is_gateway = kind == ErrorType::Api && matches!(fault, Fault::Operator | Fault::Network);
+        let is_bad_gateway = kind == ErrorType::Api && matches!(fault, Fault::Operator | Fault::Network);
         match (api, error.status) {
-            (ClientApi::Bedrock, Some(status)) if !(is_gateway && fault == Fault::Operator) => status,
+            (ClientApi::Bedrock, Some(status)) if !(is_bad_gateway && fault == Fault::Operator) => status,
             (ClientApi::Bedrock, _) => api.error_status(kind),
-            _ if is_gateway => 502,
+            _ if is_bad_gateway => 502,
             _ => api.error_status(kind),
         }
     }
@@ -134,7 +134,7 @@ pub(crate) fn error_class(fault: Option<Fault>, kind: ErrorType) -> &'static str
     match (fault, kind) {
         (Some(Fault::Client), _) => "client",
         (Some(Fault::Upstream | Fault::Network), _) => "upstream",
-        (Some(Fault::Operator | Fault::Gateway), _) => "gateway",
+        (Some(Fault::Operator | Fault::Proxy), _) => "gateway",
         (None, ErrorType::InvalidRequest | ErrorType::NotFound | ErrorType::TooLarge) => "client",
         (None, ErrorType::Authentication | ErrorType::Permission) => "auth",
         (None, ErrorType::Billing | ErrorType::RateLimit) => "quota",
@@ -203,7 +203,7 @@ pub(super) fn log_service_error(request_id: &RequestId, aws_request_id: Option<&
     let (code, row) = (error.code.as_str(), error.known_error.code);
     // The advice for an unknown text is to read this line.
     let advice = (row != "E49").then_some(error.known_error.advice);
-    if matches!(error.fault, Fault::Operator | Fault::Gateway) {
+    if matches!(error.fault, Fault::Operator | Fault::Proxy) {
         tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock returned an error");
     } else if error.error.kind == ErrorType::NotFound {
         tracing::info!(%request_id, aws_request_id, code, text, row, "Bedrock does not know the model");

@@ -53,7 +53,7 @@ impl Inference {
         if let Some(failure) = stream.failure() {
             return Err(InferenceError::from_mapped(failure.clone(), None));
         }
-        // Without an error of AWS, the fault lies between AWS and the gateway.
+        // Without an error of AWS, the fault lies between AWS and the proxy.
         let document = accumulator.finish().and_then(|message| format.document(message));
         let document = document.map_err(|error| InferenceError::BadGateway(error.message))?;
         let _ = tokio::time::timeout(TRAILER_TIMEOUT, stream.drain()).await;

@@ -80,7 +80,7 @@ pub(crate) struct UpstreamRequest {
     pub(crate) target: Arc<Target>,
     /// The operation.
     pub(crate) operation: Operation,
-    /// The upstream API, where the gateway chose it.
+    /// The upstream API, where the proxy chose it.
     pub(crate) upstream_api: Option<UpstreamApi>,
     /// The upstream API by whose rules the body was made; `None` for one that is forwarded as it came.
     pub(crate) rules_api: Option<UpstreamApi>,

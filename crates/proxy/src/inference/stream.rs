@@ -280,7 +280,7 @@ impl Reading {
                 let request_id = self.meter.aws_request_id().map(str::to_owned);
                 Some(InferenceError::from_mapped(failure.clone(), request_id))
             }
-            // Without an error of AWS, the fault lies between AWS and the gateway.
+            // Without an error of AWS, the fault lies between AWS and the proxy.
             (None, End::Failed(error)) if error.kind == ErrorType::Api => {
                 Some(InferenceError::BadGateway(error.message.to_string()))
             }

@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use crate::harness::process::Process;
 use crate::harness::{SECRET, full, message_body, spawn, wait_for};
 
-/// A gateway in a process of its own, in front of a fake Bedrock, with the credential chain.
-struct Gateway {
+/// A proxy in a process of its own, in front of a fake Bedrock, with the credential chain.
+struct Proxy {
     process: Process,
     home: tempfile::TempDir,
 }
@@ -38,7 +38,7 @@ fn keys(valid: bool) -> String {
     format!("[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = {secret}\n")
 }
 
-impl Gateway {
+impl Proxy {
     /// Prepares files in the home of the process with `prepare`, which returns further variables.
     async fn start(prepare: impl FnOnce(&Path) -> Vec<(&'static str, String)>) -> Self {
         Self::start_with(None, prepare).await
@@ -108,30 +108,30 @@ impl Gateway {
 
 #[tokio::test]
 async fn renewed_credentials_file_needs_no_restart() {
-    let gateway = Gateway::start(|home| {
+    let proxy = Proxy::start(|home| {
         std::fs::write(home.join("credentials"), keys(false)).unwrap();
         Vec::new()
     })
     .await;
-    assert_eq!(gateway.status().await, 502, "AWS rejects the keys");
-    gateway.write("credentials", &keys(true));
-    gateway.wait_for_status(200).await;
-    gateway.write("credentials", &keys(false));
-    assert_eq!(gateway.status().await, 200, "valid keys are not replaced");
+    assert_eq!(proxy.status().await, 502, "AWS rejects the keys");
+    proxy.write("credentials", &keys(true));
+    proxy.wait_for_status(200).await;
+    proxy.write("credentials", &keys(false));
+    assert_eq!(proxy.status().await, 200, "valid keys are not replaced");
 }
 
 #[tokio::test]
 async fn credentials_file_may_appear_after_the_start() {
-    let gateway = Gateway::start(|_| Vec::new()).await;
-    assert_eq!(gateway.status().await, 502);
-    gateway.write("credentials", &keys(true));
-    gateway.wait_for_status(200).await;
+    let proxy = Proxy::start(|_| Vec::new()).await;
+    assert_eq!(proxy.status().await, 502);
+    proxy.write("credentials", &keys(true));
+    proxy.wait_for_status(200).await;
 }
 
 #[tokio::test]
 async fn credential_process_runs_once_for_all_requests() {
     let script = |body: &str| format!("#!/bin/sh\necho run >> runs\n{body}\n");
-    let gateway = Gateway::start(|home| {
+    let proxy = Proxy::start(|home| {
         let text = format!("[default]\ncredential_process = /bin/sh {}/source\n", home.display());
         std::fs::write(home.join("config"), text).unwrap();
         let expired = json!({"Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": SECRET, "Expiration": EXPIRED});
@@ -139,18 +139,17 @@ async fn credential_process_runs_once_for_all_requests() {
         Vec::new()
     })
     .await;
-    let runs =
-        || std::fs::read_to_string(gateway.home.path().join("runs")).unwrap_or_default().lines().count();
+    let runs = || std::fs::read_to_string(proxy.home.path().join("runs")).unwrap_or_default().lines().count();
     let begun = Instant::now();
     for _ in 0..10 {
-        let statuses = join_all((0..10).map(|_| gateway.status())).await;
+        let statuses = join_all((0..10).map(|_| proxy.status())).await;
         assert!(statuses.iter().all(|status| *status == 502), "expired keys are an error: {statuses:?}");
     }
     let most = 2 + usize::try_from(begun.elapsed().as_secs() / 2).unwrap();
     assert!(runs() <= most, "{} runs for 100 requests in {:?}", runs(), begun.elapsed());
     let valid = json!({"Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": SECRET});
-    gateway.write("source", &script(&format!("echo '{valid}'")));
-    gateway.wait_for_status(200).await;
+    proxy.write("source", &script(&format!("echo '{valid}'")));
+    proxy.wait_for_status(200).await;
 }
 
 /// What an instance metadata service provides.
@@ -198,16 +197,16 @@ async fn instance_role_may_change_while_running() {
     let metadata = Metadata::default();
     let url = metadata_service(Arc::clone(&metadata)).await;
     let variables = |_: &Path| vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)];
-    let gateway = Gateway::start_with(Some(SESSION), variables).await;
-    assert_eq!(gateway.status().await, 502, "the instance has no role");
+    let proxy = Proxy::start_with(Some(SESSION), variables).await;
+    assert_eq!(proxy.status().await, 502, "the instance has no role");
     *metadata.lock().unwrap() = Some(role_keys("another-secret", "2099-01-01T00:00:00Z"));
     wait_for("AWS rejects the keys", async || {
-        gateway.status().await;
-        gateway.process.output_text().contains("AWS rejected the credentials").then_some(())
+        proxy.status().await;
+        proxy.process.output_text().contains("AWS rejected the credentials").then_some(())
     })
     .await;
     *metadata.lock().unwrap() = Some(role_keys(SECRET, "2099-01-01T00:00:00Z"));
-    gateway.wait_for_status(200).await;
+    proxy.wait_for_status(200).await;
 }
 
 #[tokio::test]
@@ -220,9 +219,9 @@ async fn silent_metadata_service_delays_requests_once() {
             open.push(stream);
         }
     });
-    let gateway = Gateway::start(|_| vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)]).await;
+    let proxy = Proxy::start(|_| vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)]).await;
     let begun = Instant::now();
-    let statuses = join_all((0..50).map(|_| gateway.status())).await;
+    let statuses = join_all((0..50).map(|_| proxy.status())).await;
     assert!(statuses.iter().all(|status| *status == 502), "{statuses:?}");
     assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
 }
@@ -258,7 +257,7 @@ async fn sso_portal(token: &'static str) -> String {
 async fn renewed_sso_session_needs_no_restart() {
     const CACHE: &str = ".aws/sso/cache/e8be5486177c5b5392bd9aa76563515b29358e6e.json";
     let url = sso_portal("renewed").await;
-    let gateway = Gateway::start_with(Some(SESSION), |home| {
+    let proxy = Proxy::start_with(Some(SESSION), |home| {
         let config = "[default]\nsso_start_url = https://example.awsapps.com/start\nsso_region = us-east-1\n\
                       sso_account_id = 123456789012\nsso_role_name = gateway\n";
         std::fs::write(home.join("config"), config).unwrap();
@@ -266,14 +265,14 @@ async fn renewed_sso_session_needs_no_restart() {
         vec![("AWS_ENDPOINT_URL_SSO", url)]
     })
     .await;
-    assert_eq!(gateway.status().await, 502, "there is no session yet");
+    assert_eq!(proxy.status().await, 502, "there is no session yet");
     let session = |token: &str, end: &str| {
         json!({"accessToken": token, "expiresAt": end, "region": "us-east-1", "startUrl": "https://example.awsapps.com/start"}).to_string()
     };
     for (token, end) in [("renewed", EXPIRED), ("revoked", "2099-01-01T00:00:00Z")] {
-        gateway.write(CACHE, &session(token, end));
-        assert_eq!(gateway.status().await, 502, "{token} {end}");
+        proxy.write(CACHE, &session(token, end));
+        assert_eq!(proxy.status().await, 502, "{token} {end}");
     }
-    gateway.write(CACHE, &session("renewed", "2099-01-01T00:00:00Z"));
-    gateway.wait_for_status(200).await;
+    proxy.write(CACHE, &session("renewed", "2099-01-01T00:00:00Z"));
+    proxy.wait_for_status(200).await;
 }

@@ -1,4 +1,4 @@
-//! Requests that web pages make browsers send: to a gateway without authentication, and with CORS.
+//! Requests that web pages make browsers send: to a proxy without authentication, and with CORS.
 
 use http::HeaderMap;
 use serde_json::json;
@@ -31,7 +31,7 @@ fn routes() -> Vec<(&'static str, &'static str, String)> {
 }
 
 #[tokio::test]
-async fn web_pages_cannot_use_a_gateway_without_authentication() {
+async fn web_pages_cannot_use_a_proxy_without_authentication() {
     let server = test_server().await;
     for (method, path, body) in routes() {
         for headers in [

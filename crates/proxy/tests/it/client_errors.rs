@@ -227,7 +227,7 @@ async fn param_is_the_place_in_the_clients_body() {
     }
 }
 
-/// Whether the gateway sends the mistake: then AWS's error has no place in the client's body.
+/// Whether the proxy sends the mistake: then AWS's error has no place in the client's body.
 fn is_known_by_aws_alone(route: &str, what: &str) -> bool {
     let checked_for_converse = [
         "a result without a call",

@@ -151,7 +151,7 @@ async fn host_without_tls_is_502() {
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
     let (status, _, text) = server.post_message("Hello", false).await.error();
     assert_eq!(status, 502);
-    assert!(text.contains("The gateway cannot reach Bedrock") && text.contains("[E48 "), "{text}");
+    assert!(text.contains("The proxy cannot reach Bedrock") && text.contains("[E48 "), "{text}");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn panic_fails_only_its_own_request() {
         if answered {
             assert_eq!(status(&response), "500", "{response}");
             assert!(
-                response.contains("internal error in the gateway") && response.contains("request-id: req_")
+                response.contains("internal error in the proxy") && response.contains("request-id: req_")
             );
         }
         assert!(!response.contains("message_stop"), "{response}");

@@ -39,7 +39,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const HALF_CLOSE_MARGIN: Duration = Duration::from_millis(100);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A gateway and the fake behind it. Dropped, both end.
+/// A proxy and the fake behind it. Dropped, both end.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) fake_address: SocketAddr,
@@ -50,7 +50,7 @@ pub(crate) struct TestServer {
     pub(crate) tls: Option<Tls>,
     pub(crate) task: JoinHandle<Drained>,
     fake: JoinHandle<()>,
-    /// Where the gateway keeps its database.
+    /// Where the proxy keeps its database.
     data: TempDir,
     client: Client<HttpConnector, BoxBody<Bytes, Infallible>>,
 }
@@ -141,7 +141,7 @@ pub(crate) fn message_body(prompt: &str, stream: bool) -> Value {
 }
 
 impl TestServer {
-    /// Where the gateway keeps its database and its journal.
+    /// Where the proxy keeps its database and its journal.
     pub(crate) fn data(&self) -> &Path {
         self.data.path()
     }

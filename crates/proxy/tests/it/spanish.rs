@@ -55,7 +55,7 @@ async fn errors_are_spanish_for_clients_that_prefer_it() {
         assert!(missing.contains("no se ha enviado ninguna credencial"), "{missing}");
         let foreign = format!("Bearer {}", token("ana", &json!({"iss": "idp"})));
         let foreign = in_spanish(&server, path, &[("authorization", &foreign)], body).await;
-        assert!(foreign.contains("este gateway acepta \"bedrock-proxy\""), "{foreign}");
+        assert!(foreign.contains("este proxy acepta \"bedrock-proxy\""), "{foreign}");
         let limit = in_spanish(&server, path, &ana, body).await;
         assert!(limit.contains("ha usado 0 de su límite de 0 tokens"), "{limit}");
         assert!(limit.contains("El límite se restablece a las 20"), "{limit}");

@@ -195,7 +195,7 @@ async fn send_betas(server: &TestServer, user: &str, betas: &str, stream: bool) 
 
 const NOVEL: &str = "novel-2027-01-01";
 const OTHER: &str = "other-2027-02-02";
-/// Betas that the fake knows and the gateway does not.
+/// Betas that the fake knows and the proxy does not.
 const ACCEPTED: [&str; 2] = ["thinking-binding-controls-2026-08-01", "dev-full-thinking-2025-05-14"];
 const KNOWN: &str = "context-1m-2025-08-07";
 

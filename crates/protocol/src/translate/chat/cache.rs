@@ -47,7 +47,7 @@ pub(super) fn set_points(
     }
     points += turns(request, bytes, minimum, with_tools);
     if points > 0 {
-        let what = format!("not given; set by the gateway at {points} places (AWS_BEDROCK_AUTO_CACHE)");
+        let what = format!("not given; set by the proxy at {points} places (AWS_BEDROCK_AUTO_CACHE)");
         diagnostics.adjusted(JsonPath::ROOT.key("cache_control"), what);
     }
 }

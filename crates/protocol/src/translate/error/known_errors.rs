@@ -2,7 +2,7 @@
 //!
 //! See <https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html>.
 
-use super::Fault::{Client, Gateway, Network, Operator, Upstream};
+use super::Fault::{Client, Network, Operator, Proxy, Upstream};
 use super::MappedError;
 use super::Retry::{AfterPause, ByClient, Never, WithNewCredentials};
 use super::known_error::KnownError;
@@ -35,19 +35,19 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("Invocation of model ID anthropic.claude-sonnet-4-5-20250929-v1:0 with on-demand throughput isn\u{2019}t supported. Retry your request with the ID or ARN of an inference profile that contains this model.")
         .maps_to(Permission, Operator, Never)
         .cause("the model is offered through inference profiles only")
-        .advice("Use the id of a profile: us., eu., apac. or global. before the model's id, one that the gateway's region has.")
+        .advice("Use the id of a profile: us., eu., apac. or global. before the model's id, one that the proxy's region has.")
         .with_advice(),
     KnownError::new("E02", 400, VALIDATION, &["support on-demand throughput"])
         .example("The provided model doesn't support on-demand throughput.")
         .maps_to(Permission, Operator, Never)
         .cause("the same error with an older message")
-        .advice("Use the id of a profile: us., eu., apac. or global. before the model's id, one that the gateway's region has.")
+        .advice("Use the id of a profile: us., eu., apac. or global. before the model's id, one that the proxy's region has.")
         .with_advice(),
     KnownError::new("E03", 400, VALIDATION, &["model identifier is invalid"])
         .example("The provided model identifier is invalid.")
         .maps_to(Permission, Operator, Never)
         .cause("a typing error, or an id that this region does not have, such as eu. in us-west-2")
-        .advice("Compare the id with `aws bedrock list-foundation-models` and `list-inference-profiles` in the gateway's region; GET /v1/models lists what this gateway knows.")
+        .advice("Compare the id with `aws bedrock list-foundation-models` and `list-inference-profiles` in the proxy's region; GET /v1/models lists what this proxy knows.")
         .with_advice(),
     KnownError::new("E04", 404, &["ResourceNotFoundException", "FTUFormNotFilled"], &["use case details"])
         .example("Model use case details have not been submitted for this account. Fill out the Anthropic use case details form before using the model. If you have already filled out the form, try again in 15 minutes.")
@@ -71,24 +71,24 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("You don't have access to the model with the specified model ID.")
         .maps_to(Permission, Operator, Never)
         .cause("the model is not enabled for the account in this region")
-        .advice("Enable it in the Bedrock console (Model access) of the gateway's region and check the service control policies; only a call proves access.")
+        .advice("Enable it in the Bedrock console (Model access) of the proxy's region and check the service control policies; only a call proves access.")
         .with_advice(),
     KnownError::new("E28", 403, &["AccessDeniedException", "UnrecognizedClientException", "MissingAuthenticationTokenException", "MissingAuthenticationToken"], &["authorization header is missing", "api key", "bearer"])
         .example("Authentication failed: Please make sure your API Key is valid.")
         .maps_to(Api, Operator, Never)
-        .cause("the gateway's Bedrock API key is wrong, or older than the 12 hours of a short-term key")
+        .cause("the proxy's Bedrock API key is wrong, or older than the 12 hours of a short-term key")
         .advice("Make a new key and set AWS_BEARER_TOKEN_BEDROCK.")
-        .with_message("AWS does not accept the gateway's Bedrock API key."),
+        .with_message("AWS does not accept the proxy's Bedrock API key."),
     KnownError::new("E09", 403, DENIED, &["service control policy", "explicit deny"])
         .example("User: arn:aws:sts::123456789012:assumed-role/gateway/i-1 is not authorized to perform: bedrock:InvokeModelWithResponseStream on resource: arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-sonnet-4-6 with an explicit deny in a service control policy")
         .maps_to(Permission, Operator, Never)
         .cause("a policy of the organisation forbids it, often for another region that the profile leads to")
-        .advice("Allow every region that the inference profile leads to, or use a profile or id with fewer regions; the denied region is in the gateway's log.")
+        .advice("Allow every region that the inference profile leads to, or use a profile or id with fewer regions; the denied region is in the proxy's log.")
         .with_advice(),
     KnownError::new("E08", 403, DENIED, &["is not authorized to perform"])
         .example("User: arn:aws:sts::123456789012:assumed-role/gateway/i-1 is not authorized to perform: bedrock:InvokeModelWithResponseStream on resource: arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-6 because no identity-based policy allows the bedrock:InvokeModelWithResponseStream action")
         .maps_to(Permission, Operator, Never)
-        .cause("IAM does not allow the gateway's credentials to call the model")
+        .cause("IAM does not allow the proxy's credentials to call the model")
         .advice("Allow bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream on the inference profile and on foundation-model/* in every region that it leads to.")
         .with_advice(),
     KnownError::new("E10", 404, NOT_FOUND, &["marked by provider as legacy", "end of its life", "access denied"])
@@ -161,34 +161,34 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .advice("Try again.")
         .with_advice(),
     INTERNAL,
-    // --- The gateway and its way to AWS --------------------------------------------------------------------------
+    // --- The proxy and its way to AWS --------------------------------------------------------------------------
     KnownError::new("E18", 403, &["InvalidSignatureException", "SignatureDoesNotMatch"], &["signature expired", "signature not yet current", "is now earlier than"])
         .example("Signature expired: 20261122T110000Z is now earlier than 20261122T115500Z (20261122T120000Z - 5 min.)")
         .maps_to(Api, Operator, Never)
-        .cause("the clock of the gateway's machine is wrong by more than five minutes")
+        .cause("the clock of the proxy's machine is wrong by more than five minutes")
         .advice("Set the machine's clock (NTP).")
-        .with_message("AWS does not accept the gateway's signature because of its clock."),
+        .with_message("AWS does not accept the proxy's signature because of its clock."),
     KnownError::new("E17", 403, &["ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "RequestExpired"], ANY_TEXT)
         .example("The security token included in the request is expired")
         .maps_to(Api, Operator, WithNewCredentials)
-        .cause("the gateway's own AWS credentials are expired or unknown")
+        .cause("the proxy's own AWS credentials are expired or unknown")
         .advice("Renew them: `aws sso login`, the role, or the keys in the environment.")
-        .with_message("AWS rejected the credentials of this gateway."),
+        .with_message("AWS rejected the credentials of this proxy."),
     KnownError::new("E17b", 403, &["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired"], ANY_TEXT)
         .example("The request signature we calculated does not match the signature you provided.")
         .maps_to(Api, Operator, Never)
-        .cause("the gateway's own AWS credentials are wrong, or not allowed in this region")
+        .cause("the proxy's own AWS credentials are wrong, or not allowed in this region")
         .advice("Compare the secret key, and check whether the region is enabled for the account.")
-        .with_message("AWS rejected the credentials of this gateway."),
+        .with_message("AWS rejected the credentials of this proxy."),
     KnownError::new("E19", 0, &[MappedError::NO_CREDENTIALS], ANY_TEXT)
         .maps_to(Api, Operator, Never)
-        .cause("the gateway has no AWS credentials; in a container the instance's metadata may be one hop too far")
-        .advice("Give it keys or a role, or renew its session with `aws sso login`; the gateway's log names the source that failed. For containers on EC2 `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`.")
-        .with_message("The gateway has no AWS credentials."),
+        .cause("the proxy has no AWS credentials; in a container the instance's metadata may be one hop too far")
+        .advice("Give it keys or a role, or renew its session with `aws sso login`; the proxy's log names the source that failed. For containers on EC2 `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`.")
+        .with_message("The proxy has no AWS credentials."),
     KnownError::new("E29", 0, &[MappedError::NOT_A_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
-        .cause("something between the gateway and Bedrock sent the response: a proxy, a firewall, an API gateway")
-        .advice("Look at the gateway's log for the content-type and the server, and at AWS_ENDPOINT_URL and HTTPS_PROXY.")
+        .cause("something between the proxy and Bedrock sent the response: an HTTP proxy, a firewall, an API gateway")
+        .advice("Look at the proxy's log for the content-type and the server, and at AWS_ENDPOINT_URL and HTTPS_PROXY.")
         .with_advice(),
     KnownError::new("E46", 200, &["UnknownOperationException"], ANY_TEXT)
         .example("UnknownOperationException")
@@ -199,7 +199,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E48", 0, &[MappedError::UNREACHABLE], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
         .cause("DNS, TLS or the connection failed on the way to Bedrock")
-        .advice("The gateway's operator can check DNS, the firewall, HTTPS_PROXY and AWS_ENDPOINT_URL; the gateway's log contains the host and the reason.")
+        .advice("The proxy's operator can check DNS, the firewall, HTTPS_PROXY and AWS_ENDPOINT_URL; the proxy's log contains the host and the reason.")
         .with_advice(),
     KnownError::new("E48b", 0, &[MappedError::BAD_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
@@ -227,12 +227,12 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E20", 400, VALIDATION, &["invalid beta flag", "for the `anthropic-beta` header"])
         .example("The model returned the following errors: invalid beta flag")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("a beta that the model does not know; the gateway leaves it out and remembers")
+        .cause("a beta that the model does not know; the proxy leaves it out and remembers")
         .advice("None; report a beta that is rejected repeatedly."),
     KnownError::new("E21", 400, VALIDATION, &["extra inputs are not permitted", "extraneous key ["])
         .example("context_management: Extra inputs are not permitted")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("a member that the model or the route does not know; the gateway leaves it out and remembers where it can")
+        .cause("a member that the model or the route does not know; the proxy leaves it out and remembers where it can")
         .advice("Leave it out, or use a model that knows it."),
     KnownError::new("E24", 400, VALIDATION, &["invalid `signature` in `thinking` block", "signature: field required"])
         .example("messages.1.content.0: Invalid `signature` in `thinking` block")
@@ -242,12 +242,12 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E25", 400, VALIDATION, &["expected `thinking` or `redacted_thinking`", "must start with a thinking block"])
         .example("messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("thinking has a budget and the turn of a tool call came without its thinking; the gateway leaves thinking out where it sees that")
+        .cause("thinking has a budget and the turn of a tool call came without its thinking; the proxy leaves thinking out where it sees that")
         .advice("Send thinking back with the call that it led to, or switch it off."),
     KnownError::new("E23", 400, VALIDATION, &["input tag 'adaptive' found", "thinking.type must be", "thinking.type.enabled", "adaptive thinking is not supported"])
         .example("adaptive thinking is not supported on this model")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("the thinking of another generation of models; the gateway translates it for models that it knows")
+        .cause("the thinking of another generation of models; the proxy translates it for models that it knows")
         .advice("Describe the model in AWS_BEDROCK_MODELS_FILE (thinking)."),
     KnownError::new("E37", 400, VALIDATION, &["does not support assistant message prefill"])
         .example("This model does not support assistant message prefill. The conversation must end with a user message.")
@@ -257,17 +257,17 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E33", 400, VALIDATION, &["cannot both be specified"])
         .example("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("the model takes one of the two; the gateway leaves top_p out and remembers")
+        .cause("the model takes one of the two; the proxy leaves top_p out and remembers")
         .advice("Send one of them."),
     KnownError::new("E32", 400, VALIDATION, &["exceeds the model limit of", "exceeds model maximum"])
         .example("The maximum tokens you requested exceeds the model limit of 64000. Try again with a maximum tokens value that is lower than 64000.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("max_tokens is more than the output limit of the model; the gateway lowers it for models that it knows")
+        .cause("max_tokens is more than the output limit of the model; the proxy lowers it for models that it knows")
         .advice("Lower max_tokens, or describe the model in AWS_BEDROCK_MODELS_FILE (max_output_tokens)."),
     KnownError::new("E34", 400, VALIDATION, &["support tool use in streaming mode"])
         .example("This model doesn't support tool use in streaming mode.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("the model calls tools in unstreamed responses only; the gateway requests one and remembers")
+        .cause("the model calls tools in unstreamed responses only; the proxy requests one and remembers")
         .advice("None."),
     KnownError::new("E35", 400, VALIDATION, &["this model doesn't support the"])
         .example("This model doesn't support the cachePoint field. Remove cachePoint and try again.")
@@ -298,23 +298,23 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E42", 400, &["ValidationException", "ResourceNotFoundException"], &["support counting tokens"])
         .example("The provided model doesn't support counting tokens")
         .maps_to(InvalidRequest, Upstream, Never)
-        .cause("CountTokens does not know the model; the gateway estimates, and marks the result as an estimate")
+        .cause("CountTokens does not know the model; the proxy estimates, and marks the result as an estimate")
         .advice("None."),
     // --- What the translation has to prevent -------------------------------------------------------------------------
     KnownError::new("E27", 400, VALIDATION, &["tooluse.input is empty"])
         .example("The value at messages.1.content.2.toolUse.input is empty.")
-        .maps_to(InvalidRequest, Gateway, Never)
-        .cause("an error of the gateway: it should have sent an empty object")
+        .maps_to(InvalidRequest, Proxy, Never)
+        .cause("an error of the proxy: it should have sent an empty object")
         .advice("Please report it with the request id."),
     KnownError::new("E31", 400, VALIDATION, &["request metadata contains a value"])
         .example("Request metadata contains a value that violates the regular expression")
-        .maps_to(InvalidRequest, Gateway, Never)
-        .cause("an error of the gateway: it should have left metadata.user_id out")
+        .maps_to(InvalidRequest, Proxy, Never)
+        .cause("an error of the proxy: it should have left metadata.user_id out")
         .advice("Please report it with the request id."),
     KnownError::new("E36", 400, VALIDATION, &["in the contentblock object at", "cannot end with trailing whitespace", "must alternate between user and assistant", "expected toolresult blocks", "the number of toolresult blocks", "the toolconfig field must be defined", "duplicate document names"])
         .example("A conversation must alternate between user and assistant roles. Make sure the conversation alternates between user and assistant roles and try again.")
-        .maps_to(InvalidRequest, Gateway, Never)
-        .cause("an error of the gateway: it should have arranged the conversation as Converse requires")
+        .maps_to(InvalidRequest, Proxy, Never)
+        .cause("an error of the proxy: it should have arranged the conversation as Converse requires")
         .advice("Please report it with the request id."),
     // --- Everything else -----------------------------------------------------------------------------------------------
     KnownError::new("E40", 400, VALIDATION, &["failed to satisfy constraint"])
@@ -326,7 +326,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("Access to Anthropic models is not allowed from unsupported countries, regions, or territories.")
         .maps_to(Permission, Operator, Never)
         .cause("the request or the account comes from a country where Anthropic's models are not offered")
-        .advice("Look at the address that the gateway's requests leave from, and at the account's country.")
+        .advice("Look at the address that the proxy's requests leave from, and at the account's country.")
         .with_advice(),
     KnownError::new("E43", 404, NOT_FOUND, ANY_TEXT)
         .example("The provided model ARN was not found.")
@@ -338,7 +338,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("Access denied.")
         .maps_to(Permission, Operator, Never)
         .cause("AWS denies access with a message that this table does not have; the account may be flagged")
-        .advice("AWS's own text is in the gateway's log; AWS support helps with a flagged account.")
+        .advice("AWS's own text is in the proxy's log; AWS support helps with a flagged account.")
         .with_advice(),
     KnownError::new("E45", 400, &["ConflictException"], ANY_TEXT)
         .example("The request conflicts with the state of the resource.")
@@ -349,7 +349,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("messages.0.content.0.text: Field required")
         .maps_to(InvalidRequest, Client, Never)
         .cause("Bedrock rejects the request with a message that this table does not have")
-        .advice("AWS's own text is in the gateway's log."),
+        .advice("AWS's own text is in the proxy's log."),
 ];
 
 /// The row with this code; the first, where one code has several.

@@ -228,14 +228,14 @@ fn constraint_names_the_clients_member() {
 }
 
 #[test]
-fn gateway_credentials_are_an_operator_fault() {
+fn proxy_credentials_are_an_operator_fault() {
     let failure = map_error(
         403,
         "UnrecognizedClientException",
         &with_message("The security token included in the request is invalid."),
     );
     assert_eq!((failure.fault, failure.error.kind), (Fault::Operator, ErrorType::Api));
-    assert!(failure.error.message.contains("credentials of this gateway"));
+    assert!(failure.error.message.contains("credentials of this proxy"));
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn model_that_the_client_named_is_a_client_fault() {
     assert_eq!(
         id.error.message,
         "The provided model identifier is invalid: claude-sonet-4-5. Did you mean claude-sonnet-4-5? \
-         GET /v1/models lists the models of this gateway."
+         GET /v1/models lists the models of this proxy."
     );
     let mut arn = map_error(404, "ResourceNotFoundException", &with_message("nothing here"));
     arn.blame_client(&"é".repeat(1_000), None);

@@ -13,7 +13,7 @@ use super::{ApiError, SPANISH};
 /// What AWS itself responded with.
 #[derive(Clone, Debug)]
 pub(super) struct AwsResponse {
-    /// Its status; `None` for errors of the gateway.
+    /// Its status; `None` for errors of the proxy.
     pub(super) status: Option<u16>,
     /// Its message, where the error has another.
     pub(super) message: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct AwsResponse {
     pub(super) request_id: Option<String>,
     /// Its `retry-after`, in seconds.
     pub(super) retry_after: Option<u16>,
-    /// Whether the gateway's own credentials are at fault: a client that gets such an error would renew its own credentials, which does not help.
+    /// Whether the proxy's own credentials are at fault: a client that gets such an error would renew its own credentials, which does not help.
     pub(super) is_operator_fault: bool,
 }
 

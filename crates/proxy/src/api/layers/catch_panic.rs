@@ -10,5 +10,5 @@ use crate::api::error::ApiError;
 /// A 500 without details.
 #[must_use]
 pub(crate) fn internal_error(_: Box<dyn Any + Send>) -> Response {
-    ApiError::new(ErrorType::Api, "internal error in the gateway").into_response()
+    ApiError::new(ErrorType::Api, "internal error in the proxy").into_response()
 }

@@ -1,4 +1,4 @@
-//! CORS: the response headers that let a web page of an allowed origin call the gateway. Off without
+//! CORS: the response headers that let a web page of an allowed origin call the proxy. Off without
 //! `CORS_ALLOWED_ORIGINS`.
 //!
 //! <https://fetch.spec.whatwg.org/#http-cors-protocol>
@@ -83,7 +83,7 @@ pub(super) fn not_allowed(origin: &HeaderValue) -> ApiError {
     const MAX_CHARS: usize = 100;
     let origin: String = String::from_utf8_lossy(origin.as_bytes()).chars().take(MAX_CHARS).collect();
     let message = format!(
-        "web pages of the origin {origin:?} may not call this gateway; its operator can add the origin to \
+        "web pages of the origin {origin:?} may not call this proxy; its operator can add the origin to \
          CORS_ALLOWED_ORIGINS"
     );
     ApiError::new(ErrorType::Permission, message)

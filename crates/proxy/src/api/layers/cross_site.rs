@@ -1,8 +1,8 @@
 //! The layer that rejects what a web page can make a browser send, while there is no authentication: a browser on the same
-//! machine or network reaches the gateway, and would spend its AWS account for any page.
+//! machine or network reaches the proxy, and would spend its AWS account for any page.
 //!
 //! With authentication, a page has no token, and a browser adds none by itself. Without it, a request needs a `Host` of the
-//! gateway's own, as a page can point its own name at a private address (DNS rebinding), no `Origin` of another site, and
+//! proxy's own, as a page can point its own name at a private address (DNS rebinding), no `Origin` of another site, and
 //! no content type that a browser sends without a preflight (CSRF).
 //! <https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html>
 
@@ -62,7 +62,7 @@ fn check_host(uri: &Uri, headers: &HeaderMap, server: &ServerConfig) -> Result<(
     let Some(host) = foreign else { return Ok(()) };
     let host: String = String::from_utf8_lossy(host).chars().take(100).collect();
     let message = format!(
-        "the host {host:?} is not a name of this gateway; use localhost, or add the name to ALLOWED_HOSTS (without \
+        "the host {host:?} is not a name of this proxy; use localhost, or add the name to ALLOWED_HOSTS (without \
          authentication, other names are rejected to protect against web pages)"
     );
     Err(ApiError::new(ErrorType::Permission, message))
@@ -112,7 +112,7 @@ fn check_origin(method: &Method, headers: &HeaderMap, server: &ServerConfig) -> 
     Ok(())
 }
 
-/// Whether `origin` is the page of the gateway itself, whose name has been checked.
+/// Whether `origin` is the page of the proxy itself, whose name has been checked.
 fn is_same_origin(origin: &[u8], host: &[u8]) -> bool {
     let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
     authority.is_some_and(|authority| !authority.is_empty() && authority.eq_ignore_ascii_case(host))

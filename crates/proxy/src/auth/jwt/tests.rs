@@ -194,15 +194,15 @@ fn issuer_and_audience_are_compared_exactly() {
 #[test]
 fn errors_name_the_expected_issuer_and_audience() {
     for (claim, value, message) in [
-        ("iss", Value::Null, "the token has no issuer (`iss`); this gateway accepts \"bedrock-proxy\""),
+        ("iss", Value::Null, "the token has no issuer (`iss`); this proxy accepts \"bedrock-proxy\""),
         (
             "iss",
             json!("idp"),
-            "the token was issued by \"idp\" (`iss`); this gateway accepts \"bedrock-proxy\"",
+            "the token was issued by \"idp\" (`iss`); this proxy accepts \"bedrock-proxy\"",
         ),
-        ("aud", Value::Null, "the token has no audience (`aud`); this gateway accepts \"bedrock-api\""),
-        ("aud", json!([]), "the token has no audience (`aud`); this gateway accepts \"bedrock-api\""),
-        ("aud", json!(["a", "b"]), "the token is for \"a, b\" (`aud`); this gateway accepts \"bedrock-api\""),
+        ("aud", Value::Null, "the token has no audience (`aud`); this proxy accepts \"bedrock-api\""),
+        ("aud", json!([]), "the token has no audience (`aud`); this proxy accepts \"bedrock-api\""),
+        ("aud", json!(["a", "b"]), "the token is for \"a, b\" (`aud`); this proxy accepts \"bedrock-api\""),
     ] {
         assert_eq!(with(claim, value).unwrap_err().to_string(), message);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::Gateway;
+use super::Proxy;
 use crate::harness::credential_service::{
     Behavior, CredentialService, FILE_TOKEN, SESSION_TOKEN, SOURCES, Source, remove_sso_token,
     write_sso_token,
@@ -18,19 +18,19 @@ const MAX_SENDS: usize = 4;
 /// Less than two attempts take.
 const ONE_ATTEMPT: Duration = Duration::from_secs(19);
 
-/// A gateway with `source`, whose service has `behavior`.
-async fn gateway(source: Source, behavior: &Behavior) -> (Gateway, CredentialService) {
+/// A proxy with `source`, whose service has `behavior`.
+async fn proxy(source: Source, behavior: &Behavior) -> (Proxy, CredentialService) {
     let mut service = None;
-    let gateway = Gateway::start_with(Some(SESSION_TOKEN), |home| {
+    let proxy = Proxy::start_with(Some(SESSION_TOKEN), |home| {
         let started = service.insert(CredentialService::start(home));
         started.set(behavior);
         source.prepare(home, started)
     })
     .await;
-    (gateway, service.unwrap())
+    (proxy, service.unwrap())
 }
 
-impl Gateway {
+impl Proxy {
     /// Sends requests until the log has a line with all of `texts`, and checks that none of them is served.
     async fn wait_for_error(&self, source: Source, texts: &[&str]) {
         wait_for(&format!("{source:?}: {texts:?}"), async || {
@@ -43,32 +43,32 @@ impl Gateway {
 }
 
 async fn recovers(source: Source) {
-    let (gateway, service) = gateway(source, &Behavior::Status(500)).await;
+    let (proxy, service) = proxy(source, &Behavior::Status(500)).await;
     let url = &*service.url;
     // The metadata service is tried again for as long as 10 seconds.
     let failure = if source == Source::Instance { "last request: " } else { "status 500" };
-    gateway.wait_for_error(source, &["no AWS credentials", url, failure, "E19", "aws sso login"]).await;
+    proxy.wait_for_error(source, &["no AWS credentials", url, failure, "E19", "aws sso login"]).await;
     if source != Source::Instance {
         // The AWS SDK extends the life of expired keys of instances.
         service.set(&Behavior::Expired);
-        gateway.wait_for_error(source, &["have expired", url]).await;
+        proxy.wait_for_error(source, &["have expired", url]).await;
     }
-    let (ready, checks) = gateway.readiness().await;
+    let (ready, checks) = proxy.readiness().await;
     assert_eq!((ready, checks.contains("[-]credentials failed")), (503, true), "{source:?}: {checks}");
     service.set(&Behavior::Unknown);
     wait_for("AWS rejects the keys", async || {
-        assert_eq!(gateway.status().await, 502, "{source:?}");
-        gateway.readiness().await.1.contains("[-]credentials failed: AWS rejects them").then_some(())
+        assert_eq!(proxy.status().await, 502, "{source:?}");
+        proxy.readiness().await.1.contains("[-]credentials failed: AWS rejects them").then_some(())
     })
     .await;
     service.set(&Behavior::Valid(HOUR));
-    gateway.wait_for_status(200).await;
+    proxy.wait_for_status(200).await;
     let calls = service.calls().len();
     service.set(&Behavior::Status(500));
-    let statuses = join_all((0..20).map(|_| gateway.status())).await;
+    let statuses = join_all((0..20).map(|_| proxy.status())).await;
     assert!(statuses.iter().all(|status| *status == 200), "{source:?}: {statuses:?}");
     assert_eq!(service.calls().len(), calls, "{source:?}: valid keys need no service");
-    wait_for("readiness", async || (gateway.readiness().await.0 == 200).then_some(())).await;
+    wait_for("readiness", async || (proxy.readiness().await.0 == 200).then_some(())).await;
 }
 
 #[tokio::test]
@@ -77,16 +77,16 @@ async fn every_source_recovers_without_restart() {
 }
 
 async fn is_silent(source: Source) {
-    let (gateway, service) = gateway(source, &Behavior::Silent).await;
+    let (proxy, service) = proxy(source, &Behavior::Silent).await;
     let begun = Instant::now();
-    let statuses = join_all((0..20).map(|_| gateway.status())).await;
+    let statuses = join_all((0..20).map(|_| proxy.status())).await;
     assert!(statuses.iter().all(|status| *status == 502), "{source:?}: {statuses:?}");
     assert!(begun.elapsed() < ONE_ATTEMPT, "{source:?}: {:?}", begun.elapsed());
     let calls = service.calls();
     assert!(calls.len() <= 2 * MAX_SENDS, "{source:?}: one attempt for all: {calls:?}");
-    gateway.wait_for_error(source, &["request not sent to Bedrock", &service.url]).await;
+    proxy.wait_for_error(source, &["request not sent to Bedrock", &service.url]).await;
     service.set(&Behavior::Valid(HOUR));
-    gateway.wait_for_status(200).await;
+    proxy.wait_for_status(200).await;
 }
 
 #[tokio::test]
@@ -95,10 +95,10 @@ async fn silent_source_costs_one_attempt() {
 }
 
 async fn renews(source: Source) {
-    let (gateway, service) = gateway(source, &Behavior::Valid(Duration::from_secs(4))).await;
+    let (proxy, service) = proxy(source, &Behavior::Valid(Duration::from_secs(4))).await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(9) {
-        assert_eq!(gateway.status().await, 200, "{source:?} after {:?}", begun.elapsed());
+        assert_eq!(proxy.status().await, 200, "{source:?} after {:?}", begun.elapsed());
     }
     let calls = service.calls().iter().filter(|path| !path.contains("token")).count();
     assert!((3..20).contains(&calls), "{source:?}: {calls} calls for keys of 4 s");
@@ -114,7 +114,7 @@ async fn projected_token_files_are_read_again() {
     for (source, file) in
         [(Source::Container, "container-token"), (Source::WebIdentity, "web-identity-token")]
     {
-        let gateway = Gateway::start_with(Some(SESSION_TOKEN), |home| {
+        let proxy = Proxy::start_with(Some(SESSION_TOKEN), |home| {
             let service = CredentialService::start(home);
             service.set(&Behavior::Valid(HOUR));
             let variables = source.prepare(home, &service);
@@ -122,22 +122,22 @@ async fn projected_token_files_are_read_again() {
             variables
         })
         .await;
-        gateway.wait_for_error(source, &["no AWS credentials", "status 40"]).await;
-        gateway.write(file, FILE_TOKEN);
-        gateway.wait_for_status(200).await;
+        proxy.wait_for_error(source, &["no AWS credentials", "status 40"]).await;
+        proxy.write(file, FILE_TOKEN);
+        proxy.wait_for_status(200).await;
     }
 }
 
 #[tokio::test]
 async fn sso_session_is_renewed_or_replaced() {
     let source = Source::SsoSession;
-    let (gateway, service) = gateway(source, &Behavior::Status(400)).await;
-    let home = gateway.home.path();
+    let (proxy, service) = proxy(source, &Behavior::Status(400)).await;
+    let home = proxy.home.path();
     remove_sso_token(home);
-    gateway.wait_for_error(source, &["failed to load the cached SSO token", "aws sso login"]).await;
+    proxy.wait_for_error(source, &["failed to load the cached SSO token", "aws sso login"]).await;
     write_sso_token(home, "valid", Duration::from_secs(1));
-    gateway.wait_for_error(source, &["no AWS credentials", "status 400"]).await;
+    proxy.wait_for_error(source, &["no AWS credentials", "status 400"]).await;
     service.set(&Behavior::Valid(HOUR));
-    gateway.wait_for_status(200).await;
+    proxy.wait_for_status(200).await;
     assert!(service.calls().contains(&"/token".to_owned()), "the session renews its token");
 }

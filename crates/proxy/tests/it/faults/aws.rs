@@ -57,7 +57,7 @@ pub(super) const FAULTS: &[Fault] = &[
         prepare: |setup| credentials(setup, "1 hour"),
         inject: |stage| set_key_deleted(stage, true),
         heal: |stage| set_key_deleted(stage, false),
-        // The API of Bedrock has another status for faults of the gateway.
+        // The API of Bedrock has another status for faults of the proxy.
         statuses: &[502, 500],
         readiness: Some("[-]credentials failed: AWS rejects them"),
         ..BASE
