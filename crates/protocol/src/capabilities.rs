@@ -287,7 +287,7 @@ pub struct Efforts {
 }
 
 impl Efforts {
-    /// The level, or the highest below it that the model takes; `None` when it takes no effort or
+    /// The level, or the highest below it that the model takes; `None` when it supports no effort or
     /// the level is unknown.
     #[must_use]
     pub fn at_most(self, level: &str) -> Option<&'static str> {

@@ -55,7 +55,7 @@ impl CacheMarkers {
 
         self.count();
         if capabilities.prompt_cache == PromptCache::None {
-            diagnostics.adjusted(path, "left out: the model takes no cache points");
+            diagnostics.adjusted(path, "left out: the model does not support cache points");
             return Ok(None);
         }
         if ttl == Some("1h") && capabilities.prompt_cache == PromptCache::FiveMinutes {

@@ -10,7 +10,7 @@ pub fn is_cache_only(request: &Request<'_>) -> bool {
     request.max_tokens == Some(0)
 }
 
-/// Checks what Anthropic's API does not take beside `max_tokens: 0`, for every upstream API.
+/// Checks what Anthropic's API does not accept beside `max_tokens: 0`, for every upstream API.
 ///
 /// # Errors
 /// When the request is streamed, or when it requests thinking, a forced tool call or structured output.

@@ -229,7 +229,8 @@ impl<'t> Normalizer<'t, '_> {
             }
             schema::Problem::OtherType(kind) => {
                 self.edit.replace(kind, "\"object\"");
-                self.diagnostics.adjusted(path.key("type"), "sent as \"object\", as Bedrock takes no other");
+                self.diagnostics
+                    .adjusted(path.key("type"), "sent as \"object\", as Bedrock accepts no other type");
             }
         }
         Ok(())

@@ -225,7 +225,7 @@ impl ThinkingMapper<'_> {
             let reason = if always_thinks {
                 "left out: thinking of this model cannot be switched off"
             } else {
-                "left out: the model takes no thinking"
+                "left out: the model does not support thinking"
             };
             self.diagnostics.dropped(path, reason);
         }
@@ -341,7 +341,7 @@ impl ThinkingMapper<'_> {
             }
             if effort.is_some() {
                 let root = JsonPath::ROOT.key("output_config");
-                self.diagnostics.dropped(root.key("effort"), "left out: the model takes no effort");
+                self.diagnostics.dropped(root.key("effort"), "left out: the model does not support effort");
             }
             return Ok(None);
         }
@@ -405,7 +405,7 @@ impl ThinkingMapper<'_> {
         let path = root.key("effort");
         let taken = self.capabilities.effort.at_most(effort);
         match taken {
-            None => self.diagnostics.dropped(path, "left out: the model takes no such effort"),
+            None => self.diagnostics.dropped(path, "left out: the model does not support this effort"),
             Some(taken) if taken != effort => {
                 self.diagnostics.adjusted(path, format!("lowered to `{taken}`, the maximum of the model"));
             }
@@ -436,7 +436,7 @@ fn budget_of(effort: Option<&str>) -> u64 {
     BUDGETS.iter().find(|(level, _)| effort == Some(level)).map_or(HIGH_BUDGET, |(_, worth)| *worth)
 }
 
-/// Leaves out the limits that Amazon's model does not take at its highest effort.
+/// Leaves out the limits that Amazon's model does not accept at its highest effort.
 pub(super) fn drop_limits_at_high_effort(
     config: &ThinkingConfig<'_>,
     limits: &mut InferenceConfiguration<'_>,

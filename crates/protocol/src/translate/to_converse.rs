@@ -159,7 +159,7 @@ impl ConverseRequestBuilder {
         let mut inference_config = self.inference_config(&mut request)?;
         let config = request.output_config.take();
         let (effort, output_config) = self.output_config(config, &mut request)?;
-        // At its highest effort Amazon's model takes no limit.
+        // At its highest effort Amazon's model accepts no limit.
         let effort = effort.filter(|_| self.capabilities.claude || max_tokens != Some(0));
         let (top_k, more_config) = self.top_k(request.top_k.take());
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
@@ -333,7 +333,7 @@ impl ConverseRequestBuilder {
         if !is_legal_metadata(&user_id) {
             self.diagnostics.adjusted(
                 path.key("user_id"),
-                "left out: Bedrock takes no such characters in request metadata",
+                "left out: Bedrock does not accept these characters in request metadata",
             );
             return None;
         }

@@ -343,8 +343,10 @@ impl<'t> Editing<'t, '_> {
                 self.edit.replace(member.value, format!("\"user_{:016x}\"", fingerprint(&user_id)));
                 let path = JsonPath::ROOT;
                 let path = path.key("metadata");
-                self.diagnostics
-                    .adjusted(path.key("user_id"), "sent as a fingerprint: Bedrock takes no such characters");
+                self.diagnostics.adjusted(
+                    path.key("user_id"),
+                    "sent as a fingerprint: Bedrock does not accept these characters",
+                );
             }
         }
     }
@@ -358,7 +360,7 @@ impl<'t> Editing<'t, '_> {
             value.is_some_and(|value| Sampling::is_default(name, value))
         };
         match self.capabilities.sampling {
-            Sampling::None => self.leave_out(path, key, "the model takes no sampling parameters"),
+            Sampling::None => self.leave_out(path, key, "the model does not support sampling parameters"),
             Sampling::Defaults if !is_default(key) => {
                 self.leave_out(path, key, "the model takes its default only");
             }

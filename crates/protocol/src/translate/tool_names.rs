@@ -57,7 +57,7 @@ pub(super) fn tool_use_id(id: Cow<'_, str>) -> Cow<'_, str> {
     sanitize(&id, |c| is_tool_character(c) || matches!(c, '.' | ':')).map_or(id, Cow::Owned)
 }
 
-/// Alias of an id that is not valid for every upstream API of the model: a Claude model takes neither `.` nor `:`.
+/// Alias of an id that is not valid for every upstream API of the model: a Claude model accepts neither `.` nor `:`.
 pub(super) fn tool_use_id_alias(id: &str, capabilities: &Capabilities) -> Option<String> {
     sanitize(id, |c| is_tool_character(c) || (!capabilities.claude && matches!(c, '.' | ':')))
 }

@@ -55,7 +55,7 @@ async fn response_fits_beside_a_budget_of_our_own() {
                 let (sent_limit, thinking) = sent(&server);
                 assert_eq!(sent_limit, limit, "{route} {more}");
                 assert_eq!(thinking["budget_tokens"].as_u64().unwrap_or(0), budget, "{route} {more}");
-                assert!(!notice(&response).contains("takes no such effort"), "{}", notice(&response));
+                assert!(!notice(&response).contains("does not support this effort"), "{}", notice(&response));
                 if budget == 0 {
                     assert!(
                         notice(&response).contains("reasoning_effort: left out"),

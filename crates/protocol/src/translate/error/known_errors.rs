@@ -223,7 +223,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .maps_to(TooLarge, Client, Never)
         .cause("Bedrock takes bodies of 20 MB at most")
         .advice("Send fewer or smaller images and documents."),
-    // --- What a model or a route does not take; most of these are handled by a fallback, unseen by the client -------
+    // --- What a model or a route does not support; most of these are handled by a fallback, unseen by the client -------
     KnownError::new("E20", 400, VALIDATION, &["invalid beta flag", "for the `anthropic-beta` header"])
         .example("The model returned the following errors: invalid beta flag")
         .maps_to(InvalidRequest, Client, Never)
@@ -272,7 +272,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E35", 400, VALIDATION, &["this model doesn't support the"])
         .example("This model doesn't support the cachePoint field. Remove cachePoint and try again.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("a field that the model does not take")
+        .cause("a field that the model does not support")
         .advice("Describe the model in AWS_BEDROCK_MODELS_FILE."),
     KnownError::new("E30", 400, VALIDATION, &["url sources not supported", "url sources are not supported"])
         .example("URL sources not supported")

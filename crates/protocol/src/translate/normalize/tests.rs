@@ -162,7 +162,7 @@ fn cache_marker_of_blank_text_moves_back() {
         {"role": "assistant", "content": [thinking, marked(""), text("b")]},
         {"role": "user", "content": [{"type": "text", "text": "c", "cache_control": null}, marked("")]},
     ]));
-    assert_eq!(messages[1]["content"], json!([thinking, text("b")]), "thinking takes no marker");
+    assert_eq!(messages[1]["content"], json!([thinking, text("b")]), "thinking accepts no marker");
     assert_eq!(messages[2]["content"], json!([marked("c")]));
 }
 

@@ -41,7 +41,7 @@ const IMAGE_FOLLOWS: &str = "(the image follows)";
 /// Prefix of redacted reasoning that is not text, so that it can be sent back unchanged.
 pub(in crate::translate) const VERBATIM: &str = "bedrock:";
 
-/// Blocks of one message, and the images of its tool results that the model takes only behind them.
+/// Blocks of one message, and the images of its tool results that the model accepts only behind them.
 struct MessageContent<'a> {
     blocks: Vec<ContentBlock<'a>>,
     moved_images: Vec<Image<'a>>,
@@ -266,7 +266,7 @@ impl ConverseRequestBuilder {
 
     fn takes_tools(&mut self, path: JsonPath<'_>) -> bool {
         if !self.capabilities.tools {
-            self.diagnostics.unsupported(path, "the model takes no tools");
+            self.diagnostics.unsupported(path, "the model does not support tools");
         }
         self.capabilities.tools
     }
@@ -297,7 +297,7 @@ impl ConverseRequestBuilder {
         };
         let kind = required(source.kind.take(), path.key("type"))?;
         if !self.capabilities.images {
-            self.diagnostics.unsupported(path, "the model takes no images");
+            self.diagnostics.unsupported(path, "the model does not support images");
             return Ok(None);
         }
         if &*kind != "base64" {
@@ -401,7 +401,8 @@ impl ConverseRequestBuilder {
         if self.capabilities.images_in_results {
             return Ok(Some(ToolResultBlock::Image(image)));
         }
-        self.diagnostics.adjusted(path, "moved behind the results: the model takes no images inside them");
+        self.diagnostics
+            .adjusted(path, "moved behind the results: the model does not support images inside them");
         moved_images.push(image);
         Ok(Some(ToolResultBlock::Text(IMAGE_FOLLOWS.into())))
     }
@@ -415,7 +416,8 @@ impl ConverseRequestBuilder {
         let signature = block.signature.take().filter(|signature| !signature.is_empty());
         match signature {
             _ if !self.capabilities.claude => {
-                self.diagnostics.dropped(path, "left out: the model takes no thinking back");
+                self.diagnostics
+                    .dropped(path, "left out: the model does not accept thinking of earlier turns");
             }
             None => {
                 self.diagnostics.dropped(path, "left out: thinking without a signature cannot be sent back");
@@ -435,7 +437,7 @@ impl ConverseRequestBuilder {
     ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
         let data = required(block.data.take(), path.key("data"))?;
         if !self.capabilities.claude {
-            self.diagnostics.dropped(path, "left out: the model takes no thinking back");
+            self.diagnostics.dropped(path, "left out: the model does not accept thinking of earlier turns");
             return Ok(None);
         }
         let wire =

@@ -221,7 +221,7 @@ impl ConverseRequestBuilder {
         let content = required(block.content.take(), at_content)?;
         let citations = self.citations_config(block.citations.take(), path.key("citations"))?;
         if !self.capabilities.claude {
-            self.diagnostics.unsupported(path, "the model takes no search results");
+            self.diagnostics.unsupported(path, "the model does not support search results");
             return Ok(None);
         }
         let content = self.text_parts(content, at_content)?;
@@ -276,7 +276,7 @@ impl ConverseRequestBuilder {
         if !content.iter().any(|block| matches!(block, ContentBlock::Text(_))) {
             self.diagnostics.adjusted(
                 path,
-                format!("\"{BESIDE_DOCUMENT}\" added: Bedrock takes no document without text"),
+                format!("\"{BESIDE_DOCUMENT}\" added: Bedrock does not accept a document without text"),
             );
             content.insert(first, ContentBlock::Text(BESIDE_DOCUMENT.into()));
         }

@@ -39,7 +39,7 @@ impl ConverseRequestBuilder {
             return Ok(default);
         };
         if given == 0 {
-            let what = format!("{min} was sent, as Converse takes no 0, and the text is left out");
+            let what = format!("{min} was sent, as Converse does not accept 0, and the text is left out");
             self.diagnostics.adjusted(path, what);
             return Ok(min);
         }
@@ -61,8 +61,10 @@ impl ConverseRequestBuilder {
     fn stop_sequences<'a>(&mut self, sequences: Option<List<JsonStr<'a>>>) -> Vec<std::borrow::Cow<'a, str>> {
         let sequences = sequences.unwrap_or_default().0;
         if !self.capabilities.stop_sequences && !sequences.is_empty() {
-            self.diagnostics
-                .unsupported(JsonPath::ROOT.key("stop_sequences"), "the model takes no stop sequences");
+            self.diagnostics.unsupported(
+                JsonPath::ROOT.key("stop_sequences"),
+                "the model does not support stop sequences",
+            );
             return Vec::new();
         }
         sequences.into_iter().map(|text| text.0).collect()
@@ -129,7 +131,7 @@ impl ConverseRequestBuilder {
 
     fn takes_no_sampling(&mut self, name: &str) {
         self.diagnostics
-            .dropped(JsonPath::ROOT.key(name), "left out: the model takes no sampling parameters");
+            .dropped(JsonPath::ROOT.key(name), "left out: the model does not support sampling parameters");
     }
 }
 

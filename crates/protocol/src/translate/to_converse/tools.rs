@@ -46,7 +46,7 @@ impl ConverseRequestBuilder {
     ) -> Result<Tools<'a>, InvalidRequest> {
         let at_tools = JsonPath::ROOT.key("tools");
         if !self.capabilities.tools && tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            self.diagnostics.unsupported(at_tools, "the model takes no tools");
+            self.diagnostics.unsupported(at_tools, "the model does not support tools");
             return Ok(Tools::default());
         }
         let mut config = ToolConfig::default();
@@ -132,7 +132,7 @@ impl ConverseRequestBuilder {
         let path = path.key("cache_control");
         let point = self.cache_point(control, path)?;
         if point.is_some() && !self.capabilities.cache_with_tools {
-            self.diagnostics.adjusted(path, "left out: the model takes no cache points among tools");
+            self.diagnostics.adjusted(path, "left out: the model does not support cache points among tools");
             return Ok(None);
         }
         Ok(point)
@@ -286,7 +286,7 @@ impl ConverseRequestBuilder {
         };
         if wanted > ToolChoices::Auto {
             self.diagnostics
-                .dropped(path, format!("weakened to `{name}`: the model takes no stricter choice"));
+                .dropped(path, format!("weakened to `{name}`: the model does not support a stricter choice"));
         }
         sent
     }

@@ -182,5 +182,5 @@ async fn reserved_output_is_the_limit_that_is_sent() {
             assert!(planned >= 12, "{route} {model}: {planned}");
         }
     }
-    assert!(!sent_without_limit.is_empty(), "Nova 2 takes no limit with a high effort");
+    assert!(!sent_without_limit.is_empty(), "Nova 2 accepts no limit with a high effort");
 }
