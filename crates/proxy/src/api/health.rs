@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{StatusCode, Uri, header};
 use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
@@ -93,15 +93,14 @@ fn respond(passed: bool, text: String) -> Response {
     (status, headers, text).into_response()
 }
 
-/// `GET /metrics`: metrics for Prometheus, in OpenMetrics if the request accepts that, else in the older format. They include
-/// the cost, so with authentication a token of an operator is required.
+/// `GET /metrics`: metrics in OpenMetrics. They include the cost, so with authentication a token of an operator is
+/// required.
 ///
 /// # Errors
 /// For other callers.
 pub(crate) async fn metrics(
     State(app): State<Arc<App>>,
     AuthenticatedCaller(caller): AuthenticatedCaller,
-    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if caller.caller.scope == Scope::Inference && !caller.caller.is_anonymous() {
         return Err(ApiError::new(
@@ -109,12 +108,9 @@ pub(crate) async fn metrics(
             "metrics are for operators; use a token with scope admin:read",
         ));
     }
-    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let open = accepts.flat_map(|value| value.split(',')).any(|kind| kind.contains("openmetrics-text"));
     app.refresh_gauges();
-    let kind = if open { metrics::OPENMETRICS_TYPE } else { metrics::TEXT_TYPE };
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, app.metrics().render(open)).into_response())
+    let headers = [(header::CONTENT_TYPE, metrics::OPENMETRICS_TYPE), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, app.metrics().render()).into_response())
 }
 
 /// `GET|HEAD /api/hello`: 200, which is all that clients check.

@@ -6,7 +6,6 @@
 mod gauges;
 mod labels;
 mod process;
-mod text;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -21,7 +20,6 @@ use prometheus_client::registry::Registry;
 
 pub use gauges::Snapshot;
 pub(crate) use labels::LabelValue;
-pub(crate) use text::{OPENMETRICS_TYPE, TEXT_TYPE};
 
 use super::record::{Charge, OverheadPhase, RequestRecord, UpstreamRecord};
 use gauges::{DroppedLogLines, Gauges, NoLabels, register};
@@ -31,6 +29,10 @@ use labels::{
     UnsupportedFeatureLabels, VersionLabels,
 };
 use process::ProcessMetrics;
+
+/// Content type of OpenMetrics.
+/// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+pub(crate) const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Values of one label at most (models beyond the catalog's, teams, users, regions, routes); further ones are `other`.
 /// Prometheus advises to keep the series of a metric in the hundreds.
@@ -431,13 +433,13 @@ impl Metrics {
         self.gauges.certificate_expires_at.get_or_create(&NoLabels::new()).set(expires_at);
     }
 
-    /// Renders all metrics, as OpenMetrics or as Prometheus's text format 0.0.4.
+    /// Renders all metrics in OpenMetrics.
     #[must_use]
-    pub fn render(&self, as_openmetrics: bool) -> String {
+    pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
-        if as_openmetrics { text } else { text::from_openmetrics(&text) }
+        text
     }
 }
 

@@ -352,7 +352,7 @@ mod tests {
             });
         });
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let text = sinks.metrics.render(true);
+        let text = sinks.metrics.render();
         assert!(text.contains(r#"bedrock_proxy_inflight_requests{route="/metrics"} 0"#), "{text}");
         assert!(text.contains(r#"route="/metrics",method="POST",status="200""#), "{text}");
     }

@@ -76,7 +76,7 @@ fn printed() -> BTreeSet<String> {
     metrics.set_certificate_expiry(1);
     metrics.set_price_versions(&["2026-11-22".to_owned()]);
     metrics.refresh(&Snapshot { credentials_expire_at: Some(1), ..Snapshot::default() });
-    let text = metrics.render(true);
+    let text = metrics.render();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
 }

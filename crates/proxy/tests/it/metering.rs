@@ -184,7 +184,7 @@ async fn requests_are_counted_in_metrics() {
     assert_eq!(server.post(bare.to_string()).await.status, StatusCode::OK);
     let truth = server.bedrock.totals();
     let answer = server.get("/metrics").await;
-    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let sonnet = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     for line in [
         r#"bedrock_proxy_http_requests_total{route="/v1/messages",method="POST",status="200",client="other"} 2"#,

@@ -53,7 +53,7 @@ fn a_record_is_counted_by_its_labels() {
     record.add_phase(OverheadPhase::Quota, Duration::from_micros(30));
     metrics.record(&record);
     assert_lines(
-        &metrics.render(true),
+        &metrics.render(),
         &[
             r#"bedrock_proxy_http_requests_total{route="/v1/messages",method="POST",status="200",client="curl"} 1"#,
             r#"bedrock_proxy_http_request_duration_seconds_bucket{le="0.5",route="/v1/messages",status="200"} 1"#,
@@ -69,7 +69,7 @@ fn a_record_is_counted_by_its_labels() {
             "bedrock_proxy_usage_queue_dropped_total 0",
         ],
     );
-    assert!(!metrics.render(true).contains("cache_read"), "no token was read from the cache");
+    assert!(!metrics.render().contains("cache_read"), "no token was read from the cache");
 }
 
 /// Attempts and retries that are counted for a record, as `attempt outcome count` and `retry outcome count`.
@@ -78,7 +78,7 @@ fn attempts(upstream: UpstreamRecord) -> Vec<String> {
     record.upstream = Some(upstream);
     let metrics = Metrics::default();
     metrics.record(&record);
-    let text = metrics.render(true);
+    let text = metrics.render();
     let lines = text.lines().filter_map(|line| {
         let retry = line.strip_prefix(r#"bedrock_proxy_retries_total{reason=""#);
         let attempt = line.split_once(r#"api="converse",outcome=""#).map(|(_, rest)| rest);
@@ -120,7 +120,7 @@ fn time_between_tokens_is_the_mean() {
     let metrics = Metrics::default();
     metrics.record(&record);
     assert_lines(
-        &metrics.render(true),
+        &metrics.render(),
         &[
             r#"bedrock_proxy_inter_token_seconds_sum{model="m"} 0.02"#,
             r#"bedrock_proxy_time_to_first_token_seconds_sum{model="m"} 1.0"#,
@@ -137,7 +137,7 @@ fn durations_of_a_phase_are_added() {
     record.add_phase(OverheadPhase::Auth, Duration::from_micros(5));
     let metrics = Metrics::default();
     metrics.record(&record);
-    let text = metrics.render(true);
+    let text = metrics.render();
     assert_lines(
         &text,
         &[
@@ -155,7 +155,7 @@ fn user_label_is_optional() {
         let metrics = Metrics::new(&[], has_user_label);
         metrics.record(&charged("m", None, "ana"));
         let cost = format!(r#"bedrock_proxy_cost_usd_total{{model="m",team=""{label}}} 1.5"#);
-        assert_lines(&metrics.render(true), &[&cost]);
+        assert_lines(&metrics.render(), &[&cost]);
     }
 }
 
@@ -177,7 +177,7 @@ fn invented_label_values_are_bounded() {
         assert!([value.as_str(), "other"].contains(&&*region));
     }
     assert_eq!(*metrics.model_label(&cataloged), *cataloged, "models of the catalog keep their label");
-    let text = metrics.render(true);
+    let text = metrics.render();
     let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
     // Beyond the values of each label there is one `other`, and the pairs above.
     assert!(series("bedrock_proxy_cost_usd_total{") <= 3 * (MAX_LABEL_VALUES + 2), "{text}");
@@ -190,16 +190,16 @@ fn invented_label_values_are_bounded() {
 fn a_stream_is_counted_while_open() {
     let metrics = Metrics::default();
     let streams = [metrics.stream_opened(), metrics.stream_opened()];
-    assert_lines(&metrics.render(true), &["bedrock_proxy_streams_active 2"]);
+    assert_lines(&metrics.render(), &["bedrock_proxy_streams_active 2"]);
     drop(streams);
-    assert_lines(&metrics.render(true), &["bedrock_proxy_streams_active 0"]);
+    assert_lines(&metrics.render(), &["bedrock_proxy_streams_active 0"]);
 }
 
 #[test]
 fn gauges_and_process_metrics_are_refreshed() {
     let metrics = Metrics::default();
     metrics.refresh(&Snapshot { credentials_expire_at: Some(7), db_up: true, ..Snapshot::default() });
-    let text = metrics.render(false);
+    let text = metrics.render();
     assert_lines(&text, &["bedrock_proxy_db_up 1"]);
     assert!(text.contains("\nbedrock_proxy_aws_credentials_expiry_timestamp_seconds"), "{text}");
     let value = |name: &str| -> f64 {
@@ -214,7 +214,7 @@ fn gauges_and_process_metrics_are_refreshed() {
     assert!(value("process_start_time_seconds") > 1_577_836_800.0);
     assert!(value("process_cpu_seconds_total") >= 0.0);
     metrics.refresh(&Snapshot::default());
-    assert!(!metrics.render(true).contains("expiry_timestamp_seconds"), "absent without an expiry");
+    assert!(!metrics.render().contains("expiry_timestamp_seconds"), "absent without an expiry");
 }
 
 /// Asserts nothing about the time, as machines differ; run it alone and with `--release` to read it.
@@ -230,7 +230,7 @@ fn concurrent_records_are_all_counted() {
         }
     });
     println!("{:?} per request", started_at.elapsed() * 2 / (threads * requests));
-    let text = metrics.render(true);
+    let text = metrics.render();
     let line = format!(r#"bedrock_proxy_retries_total{{reason="throttled"}} {}"#, threads * requests);
     assert_lines(&text, &[&line]);
 }
