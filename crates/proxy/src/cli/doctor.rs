@@ -10,6 +10,9 @@ use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::doctor::{self, DoctorOptions, Finding, Severity};
 
+/// Width of the names of findings, in characters.
+const NAME_WIDTH: usize = 20;
+
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Example:\n  bedrock-proxy doctor --model claude-sonnet-5\n\nIt requests one token from every configured \
@@ -78,5 +81,26 @@ fn as_text(finding: &Finding) -> String {
         (Some(fix), None) => format!("\n{:30}→ {fix}", ""),
         (None, _) => String::new(),
     };
-    format!("  {:<20} {severity:<6} {}{fix}", finding.name, finding.detail)
+    // A long name, such as the id of a model, has a line of its own, so that the columns stay.
+    let name = match finding.name.chars().count() {
+        0..=NAME_WIDTH => finding.name.clone(),
+        _ => format!("{}\n  {:NAME_WIDTH$}", finding.name, ""),
+    };
+    format!("  {name:<NAME_WIDTH$} {severity:<6} {}{fix}", finding.detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_keep_the_columns() {
+        let line = |name: &str| {
+            let detail = "200".to_owned();
+            as_text(&Finding { name: name.to_owned(), severity: Severity::Ok, detail, code: None, fix: None })
+        };
+        assert_eq!(line("Port"), "  Port                 ok     200");
+        let id = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+        assert_eq!(line(id), format!("  {id}\n                       ok     200"));
+    }
 }
