@@ -69,11 +69,9 @@ impl Declaration {
         for (line, cells) in records {
             let place = format!("line {line}");
             if cells.len() != columns.len() {
-                mistakes.push(format!(
-                    "{place}: it has {} cells, the header has {}",
-                    cells.len(),
-                    columns.len()
-                ));
+                let (found, expected) = (cells.len(), columns.len());
+                let noun = if found == 1 { "cell" } else { "cells" };
+                mistakes.push(format!("{place}: it has {found} {noun}, the header has {expected}"));
                 continue;
             }
             let mut entry = Entry { name: String::new(), place, change: UserChange::default() };
@@ -298,6 +296,7 @@ mod tests {
         let found = mistakes("user,limit,disabled\nana,many,\nben\n\"c\nd\",5,maybe\n");
         let lines: Vec<_> = found.lines().map(|line| line.split(':').next().unwrap()).collect();
         assert_eq!(lines, ["line 2", "line 3", "line 4"], "{found}");
+        assert!(mistakes("user,team\nana").contains("line 2: it has 1 cell, the header has 2"));
         assert!(mistakes("name\nx").contains("column \"user\" is missing"));
         assert!(mistakes("user,teem\nx,y").contains("no column \"teem\""));
         assert!(mistakes("user,user_id\nx,y").contains("occurs twice"));

@@ -210,10 +210,11 @@ pub(super) async fn run_team(admin: &Admin, command: TeamCommand) -> Result<Stri
         TeamCommand::Remove { team, move_users_to } => {
             let users_to = value_or_none(move_users_to);
             let removed = admin.remove_team(&team, users_to.as_ref().map(Option::as_deref), ACTOR).await?;
-            let users = &removed["users_moved"];
-            return Ok(format!(
-                "The team {team} is removed; {users} users were moved. Its usage and events stay."
-            ));
+            let users = match removed["users_moved"].as_u64().unwrap_or_default() {
+                1 => "1 user was moved".to_owned(),
+                users => format!("{users} users were moved"),
+            };
+            return Ok(format!("The team {team} is removed; {users}. Its usage and events stay."));
         }
     };
     Ok(pretty(&row))
