@@ -47,8 +47,10 @@ impl Admin {
 
     /// First and last day of a report: by default from the first of the month of the last day to today. A month such as
     /// `2026-11` stands for its first or last day.
-    #[must_use]
-    pub(crate) fn report_days(&self, from: Option<String>, to: Option<String>) -> (String, String) {
+    ///
+    /// # Errors
+    /// When the first day is in the future.
+    pub(crate) fn report_days(&self, from: Option<String>, to: Option<String>) -> Result<(String, String)> {
         let to = to.map_or_else(|| self.today(), |to| day_of_month(&to, true));
         let from = from.map_or_else(
             || match to.get(..8) {
@@ -57,7 +59,13 @@ impl Admin {
             },
             |from| day_of_month(&from, false),
         );
-        (from, to)
+        let today = self.today();
+        let day = |text: &str| text.parse::<jiff::civil::Date>().ok();
+        if day(&from).zip(day(&today)).is_some_and(|(from, today)| from > today) {
+            let reason = format!("the first day, {from}, is in the future; today is {today} (UTC)");
+            return Err(AdminError::Invalid(reason));
+        }
+        Ok((from, to))
     }
 }
 

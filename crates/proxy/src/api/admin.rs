@@ -260,7 +260,7 @@ async fn carry_out(
 
 async fn usage(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> AdminResult {
     let query = Query::read(&uri, &USAGE_PARAMETERS)?;
-    let (from, to) = app.admin.report_days(query.owned("from"), query.owned("to"));
+    let (from, to) = app.admin.report_days(query.owned("from"), query.owned("to"))?;
     let report = query.usage(from, to)?;
     if query.wants_csv(&headers)? {
         let ListPage { rows, next } = app.admin.whole_usage_report(&report, MAX_CSV_ROWS).await?.page;

@@ -148,7 +148,7 @@ pub(super) struct EventArguments {
 
 pub(super) async fn report(admin: &Admin, arguments: ReportArguments) -> Result<String, AdminError> {
     let ReportArguments { by, from, to, user, team, model, client, session, format } = arguments;
-    let (from, to) = admin.report_days(from, to);
+    let (from, to) = admin.report_days(from, to)?;
     let query = UsageQuery { from, to, by, user_id: user, team, model, client, session_id: session };
     let UsageReportView { page: ListPage { rows, .. }, totals } =
         admin.whole_usage_report(&query, usize::MAX).await?;

@@ -121,7 +121,7 @@ async fn cli_changes_act_on_a_running_server() {
         let refused = run(&database, "team remove crimson").await;
         assert!(refused.code == Some(1) && refused.error.contains("has 1 users"), "{}", refused.error);
         assert!(
-            fine(&database, "team remove crimson --move-users-to none").await.contains("1 users were moved")
+            fine(&database, "team remove crimson --move-users-to none").await.contains("1 user was moved")
         );
         assert!(fine(&database, "user remove anna").await.contains("anna is removed"));
         let erased = fine(&database, "user remove anna --erase-name").await;
@@ -183,6 +183,10 @@ async fn cli_errors_never_print_tokens() {
         ("usage report --by password", "user, team"),
         ("usage report --from yesterday", "yesterday"),
         ("usage report --from 2026-11-20 --to 2026-11-01", "is after the last day"),
+        (
+            "usage report --from 2999-01-01 --to 2999-02-01",
+            "the first day, 2999-01-01, is in the future; today is",
+        ),
         ("token revoke", "<JTI|--user <USER>>"),
         ("usage prices no-such-model", "no model with a price"),
         ("token revoke nope", "no token with this id was issued here; it is rejected from now on"),
