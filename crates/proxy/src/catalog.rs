@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use protocol::apis::UpstreamApi;
 use protocol::capabilities::{Capabilities, PromptCache};
 
-use crate::config::{self, ModelConfig, UpstreamPolicy};
+use crate::config::{self, ConfigError, ModelConfig, UpstreamPolicy};
 pub(crate) use inference_profiles::{InferenceProfiles, ProfileModel};
 pub(crate) use list::{ModelInfo, OfferedProfile};
 pub(crate) use price_list::PriceRow;
@@ -313,6 +313,20 @@ fn profile_id(model: &ModelConfig, preferred: Option<&str>) -> String {
     prefix.map_or_else(|| model.id.clone(), |prefix| format!("{prefix}.{}", model.id))
 }
 
+/// The error of a default model that is neither a known name nor an id of Bedrock.
+#[must_use]
+pub(crate) fn default_model_error(config: &config::CatalogConfig) -> Option<ConfigError> {
+    config.default_model.as_ref()?;
+    let reason = match Catalog::new(config).resolve(None).err()? {
+        ResolveError::UnknownModel { suggestion: Some(suggestion), .. } => {
+            format!("no such model; did you mean {suggestion}?")
+        }
+        _ => "no such model; use a name such as claude-sonnet-4-6, an id of Bedrock or an ARN".to_owned(),
+    };
+    let variable = "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL".to_owned();
+    Some(ConfigError { variable, value: config.default_model.clone(), reason })
+}
+
 /// Rejects names that no model can have.
 fn check_name(name: &str) -> Result<(), ResolveError> {
     if name.is_empty() {
@@ -367,6 +381,31 @@ mod tests {
 
     fn id(name: &str, prefix: Option<&'static str>) -> String {
         catalog(prefix, &[], None).resolve(Some(name)).unwrap().model_id
+    }
+
+    #[test]
+    fn unknown_default_models_are_errors() {
+        let reason = |name: &str| {
+            let config = config::CatalogConfig {
+                default_model: Some(name.to_owned()),
+                mappings: vec![("house-model".to_owned(), "amazon.nova-pro-v1:0".to_owned())],
+                prefix: Some("us"),
+                models: Vec::new(),
+            };
+            default_model_error(&config).map(|error| error.to_string())
+        };
+        for (name, expected) in [
+            ("gpt-5", "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL=\"gpt-5\": no such model; use a name such as"),
+            ("nova-prro", "did you mean nova-pro?"),
+            ("a b", "no such model"),
+        ] {
+            let error = reason(name).unwrap_or_default();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+        let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6";
+        for name in ["claude-sonnet-4-6", "claude-sonnet-9", "house-model", "new.model-v1:0", arn] {
+            assert_eq!(reason(name), None, "{name}");
+        }
     }
 
     #[test]

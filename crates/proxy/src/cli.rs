@@ -32,6 +32,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::admin::{Admin, AdminError};
 use crate::auth::RejectionList;
+use crate::catalog::default_model_error;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Loaded, load_from_env, locale_language, operator_name};
 use crate::error_text::without_os_codes;
@@ -146,12 +147,11 @@ pub fn run() -> ExitCode {
     let matches = help::localize(Arguments::command(), locale_language()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let command = arguments.command.unwrap_or(Command::Serve);
-    let loaded = || load_from_env(Path::new(".env"));
     match command {
         Command::Demo { port, host } => {
             in_runtime(async move { demo::run(host, port).await.map(|()| ExitCode::SUCCESS) })
         }
-        Command::Config { command } => config::run(command, &loaded()),
+        Command::Config { command } => config::run(command, &load()),
         Command::Explain { markdown: true, .. } => {
             print(&explain::markdown());
             ExitCode::SUCCESS
@@ -160,34 +160,41 @@ pub fn run() -> ExitCode {
         Command::Completions(arguments) => man::completions(&arguments),
         Command::Man(arguments) => man::pages(&arguments),
         Command::Version(arguments) => in_runtime(version::run(arguments)),
-        Command::Doctor(arguments) => doctor::run(arguments, loaded()),
-        Command::Connect(arguments) => with_config(loaded(), |config| connect::run(config, arguments)),
+        Command::Doctor(arguments) => doctor::run(arguments, load()),
+        Command::Connect(arguments) => with_config(load(), |config| connect::run(config, arguments)),
         Command::Token(command) => with_admin(async |admin| tokens::run(admin, command).await),
         Command::User(command) => with_admin(async |admin| users::run_user(admin, command).await),
         Command::Team(command) => with_admin(async |admin| users::run_team(admin, command).await),
         Command::Apply(arguments) => with_admin(async |admin| apply::apply(admin, arguments).await),
-        Command::Usage(usage::UsageCommand::Prices(arguments)) => {
-            with_config(loaded(), |config| async move {
-                usage::prices(&config, &arguments).map(|text| {
-                    print(&text);
-                    ExitCode::SUCCESS
-                })
+        Command::Usage(usage::UsageCommand::Prices(arguments)) => with_config(load(), |config| async move {
+            usage::prices(&config, &arguments).map(|text| {
+                print(&text);
+                ExitCode::SUCCESS
             })
-        }
+        }),
         Command::Usage(usage::UsageCommand::Report(arguments)) => {
             with_admin(async |admin| usage::report(admin, arguments).await)
         }
         Command::Quota(command) => with_admin(async |admin| usage::quota(admin, command).await),
         Command::Events(arguments) => with_admin(async |admin| usage::events(admin, arguments).await),
-        Command::Healthcheck(arguments) => {
-            with_config(loaded(), |config| healthcheck::run(config, arguments))
-        }
-        Command::Migrate(arguments) => with_config(loaded(), |config| migrate::run(config, arguments)),
-        Command::Serve => match loaded().config {
+        Command::Healthcheck(arguments) => with_config(load(), |config| healthcheck::run(config, arguments)),
+        Command::Migrate(arguments) => with_config(load(), |config| migrate::run(config, arguments)),
+        Command::Serve => match load().config {
             Ok(config) => serve::serve_with_logging(config),
             Err(errors) => exit_config_error(&errors),
         },
     }
+}
+
+/// The configuration of this process, whose default model is one that Bedrock can have.
+fn load() -> Loaded {
+    let mut loaded = load_from_env(Path::new(".env"));
+    if let Ok(config) = &loaded.config
+        && let Some(error) = default_model_error(&config.catalog)
+    {
+        loaded.config = Err(vec![error]);
+    }
+    loaded
 }
 
 /// Runs `work` with a valid configuration.
@@ -204,7 +211,7 @@ where
 /// Runs `work` on the database and prints its result. It needs no running server, and a running one applies the change
 /// within seconds.
 fn with_admin(work: impl AsyncFnOnce(&Admin) -> Result<String, AdminError>) -> ExitCode {
-    with_config(load_from_env(Path::new(".env")), |config| async move {
+    with_config(load(), |config| async move {
         let tasks = Tasks::default();
         progress::begin("opening the database", 0);
         let store = progress::show(Box::pin(Store::open(&config.database, &tasks))).await;
