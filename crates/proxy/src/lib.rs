@@ -73,7 +73,7 @@ pub mod testing {
     pub use crate::store::{
         AuditEvent, CallerRows, CallerTotals, ClaimedUser, Dimensions, EVENT_KINDS, EventFilter, Page,
         RejectedUser, Rejections, Reservation, ReserveOutcome, Revoked, Store, StoreError, Team, Token,
-        UsageQuery, UsageRecord, UsageReport, UsageRow, UsageTotals, User,
+        TokenLimit, UsageQuery, UsageRecord, UsageReport, UsageRow, UsageTotals, User,
     };
     pub use crate::tasks::Tasks;
     pub use crate::telemetry::metrics::{Metrics, Snapshot};

@@ -21,7 +21,8 @@ use crate::clock::Clock;
 use crate::config::{self, FailMode};
 use crate::ids;
 use crate::store::{
-    AuditEvent, CallerTotals, OutageLog, Reservation, ReserveOutcome, Store, StoreError, UsageRecord,
+    AuditEvent, CallerTotals, OutageLog, Reservation, ReserveOutcome, Store, StoreError, TokenLimit,
+    UsageRecord,
 };
 use crate::usage::{BATCH_WINDOW, QueuePermit, SlotError, UsageRecorder};
 pub(crate) use period::{Period, Periods};
@@ -68,8 +69,8 @@ pub(crate) struct QuotaSubject {
     pub(crate) user_limit: Option<i64>,
     /// Limit of the team in tokens per period; `None` is unlimited.
     pub(crate) team_limit: Option<i64>,
-    /// Id of the token and its limit in tokens per period, if it has one.
-    pub(crate) token_limit: Option<(String, i64)>,
+    /// Id of the token and its limit, if it has one.
+    pub(crate) token_limit: Option<(String, TokenLimit)>,
 }
 
 /// Kind of the limit's owner.
@@ -108,6 +109,8 @@ pub(crate) struct LimitStatus {
     pub(crate) scope: LimitScope,
     /// Name of the user or team, or id of the token.
     pub(crate) name: String,
+    /// Label of the token, if it has one.
+    pub(crate) label: Option<Box<str>>,
     /// Limit in tokens per period.
     pub(crate) limit: i64,
     /// Tokens charged in the period.
@@ -121,6 +124,15 @@ impl LimitStatus {
     #[must_use]
     pub(crate) fn percent(&self) -> i64 {
         if self.limit <= 0 { 100 } else { self.used.saturating_mul(100) / self.limit }
+    }
+
+    /// The owner in a sentence, such as `user "ana"` or `token "ci" (tok_1)`.
+    #[must_use]
+    pub(crate) fn owner(&self) -> String {
+        match &self.label {
+            Some(label) => format!("{} {label:?} ({})", self.scope, self.name),
+            None => format!("{} {:?}", self.scope, self.name),
+        }
     }
 }
 
@@ -289,7 +301,7 @@ impl Quota {
             expires_at: now.saturating_add(lease_ms),
             user_limit: subject.user_limit,
             team_limit: subject.team_limit,
-            token: subject.token_limit.as_ref().map(|(jti, limit)| (jti.as_str(), *limit)),
+            token: subject.token_limit.as_ref().map(|(jti, token)| (jti.as_str(), token.limit)),
             now,
         };
         let mut has_waited = false;
@@ -395,7 +407,7 @@ impl Quota {
         if closed(subject.team_limit, self.config.team_on_outage) {
             return Err(AdmitError::StoreUnavailable(LimitScope::Team));
         }
-        let token_limit = subject.token_limit.as_ref().map(|(_, limit)| *limit);
+        let token_limit = subject.token_limit.as_ref().map(|(_, token)| token.limit);
         if closed(token_limit, self.config.user_on_outage) {
             return Err(AdmitError::StoreUnavailable(LimitScope::Token));
         }
@@ -435,6 +447,7 @@ impl QuotaSubject {
         let user = self.user_limit.map(|limit| LimitStatus {
             scope: LimitScope::User,
             name: self.user_id.clone(),
+            label: None,
             limit,
             used: totals.user.used,
             reserved: totals.user.reserved,
@@ -442,14 +455,16 @@ impl QuotaSubject {
         let team = self.team_limit.zip(self.team.clone()).map(|(limit, name)| LimitStatus {
             scope: LimitScope::Team,
             name,
+            label: None,
             limit,
             used: totals.team.used,
             reserved: totals.team.reserved,
         });
-        let token = self.token_limit.clone().map(|(name, limit)| LimitStatus {
+        let token = self.token_limit.clone().map(|(jti, token)| LimitStatus {
             scope: LimitScope::Token,
-            name,
-            limit,
+            name: jti,
+            label: token.name.map(String::into_boxed_str),
+            limit: token.limit,
             used: totals.token.used,
             reserved: totals.token.reserved,
         });

@@ -114,7 +114,7 @@ pub use events::{EVENT_KINDS, EventFilter};
 pub(crate) use inspect::{Inspection, sqlite_version};
 pub(crate) use outage::OutageLog;
 pub(crate) use records::ListPage;
-pub use records::{AuditEvent, CallerRows, Page, Team, Token, UsageRecord, User};
+pub use records::{AuditEvent, CallerRows, Page, Team, Token, TokenLimit, UsageRecord, User};
 pub use rejections::{RejectedUser, Rejections};
 pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
 pub use tokens::Revoked;

@@ -23,10 +23,10 @@ impl Admin {
         if let Some(team) = &subject.team {
             limits.push(limit_status("team", team, subject.team_limit, &totals.team));
         }
-        if let Some((jti, limit)) = &subject.token_limit {
+        if let Some((jti, token)) = &subject.token_limit {
             let totals = self.store.token_totals(jti, period.start, now).await;
             let totals = totals.map_err(|error| AdminError::from_store(error, "token"))?;
-            limits.push(limit_status("token", jti, Some(*limit), &totals));
+            limits.push(limit_status("token", jti, Some(token.limit), &totals));
         }
         Ok(json!({
             "type": "standing",

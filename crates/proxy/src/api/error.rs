@@ -400,6 +400,7 @@ mod tests {
             status: LimitStatus {
                 scope: LimitScope::User,
                 name: "ana".to_owned(),
+                label: None,
                 limit: 1000,
                 used,
                 reserved,

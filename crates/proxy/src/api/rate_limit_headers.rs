@@ -103,9 +103,9 @@ fn rejection_headers(period: Period, now: i64) -> HeaderMap {
 
 /// A limit whose rest is reserved by open requests: a retry helps, and so does a smaller `max_tokens`.
 fn reservations_message(status: &LimitStatus, need: i64) -> String {
-    let LimitStatus { scope, name, limit, used, reserved } = status;
+    let (LimitStatus { limit, used, reserved, .. }, owner) = (status, status.owner());
     format!(
-        "{} of the {} tokens of the {scope} {name:?} are reserved by requests that are still running, and {} are used; this \
+        "{} of the {} tokens of the {owner} are reserved by requests that are still running, and {} are used; this \
          request may need up to {}. Try again in a few seconds, or lower max_tokens (Claude Code: \
          CLAUDE_CODE_MAX_OUTPUT_TOKENS)",
         with_thousands(*reserved),
@@ -117,7 +117,7 @@ fn reservations_message(status: &LimitStatus, need: i64) -> String {
 
 /// A limit whose rest is too small: whose, how much, until when, and what to do.
 fn limit_message(status: &LimitStatus, need: i64, period: Period, now: i64) -> String {
-    let LimitStatus { scope, name, limit, used, reserved } = status;
+    let (LimitStatus { limit, used, reserved, .. }, owner) = (status, status.owner());
     let open = if *reserved > 0 {
         format!(", and requests that are still running reserve {}", with_thousands(*reserved))
     } else {
@@ -132,7 +132,7 @@ fn limit_message(status: &LimitStatus, need: i64, period: Period, now: i64) -> S
         "Wait until then, or request a higher limit from the proxy's operator"
     };
     format!(
-        "the {scope} {name:?} has used {} of its limit of {} tokens{open}; this request may need up to {} more. The limit \
+        "the {owner} has used {} of its limit of {} tokens{open}; this request may need up to {} more. The limit \
          resets at {end} (in {}). {advice}",
         with_thousands(*used),
         with_thousands(*limit),
@@ -177,6 +177,7 @@ mod tests {
         let standing = LimitStatus {
             scope: LimitScope::Team,
             name: "payments".to_owned(),
+            label: None,
             limit: 1_000_000,
             used,
             reserved,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::{self, AuthOnOutage};
-use crate::store::{AuditEvent, CallerRows, ClaimedUser, OutageLog, Store, StoreError};
+use crate::store::{AuditEvent, CallerRows, ClaimedUser, OutageLog, Store, StoreError, TokenLimit};
 
 /// How long a decision is cached: the delay until a revocation takes effect, which `docs/operations.md` promises.
 const DECISION_TTL: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub(crate) struct Caller {
     /// Limit of the team in tokens per quota period; `None` is unlimited.
     pub(crate) team_limit: Option<i64>,
     /// Limit of the token itself; `None` is unlimited.
-    pub(crate) token_limit: Option<i64>,
+    pub(crate) token_limit: Option<TokenLimit>,
     /// Inference profile used for requests to the model that it serves.
     pub(crate) default_inference_profile: Option<String>,
     /// Scope of the token.

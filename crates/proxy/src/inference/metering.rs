@@ -153,7 +153,7 @@ pub(crate) fn quota_subject(caller: &Caller) -> QuotaSubject {
         team: caller.team.clone(),
         user_limit: caller.user_limit,
         team_limit: caller.team_limit,
-        token_limit: caller.jti.clone().zip(caller.token_limit),
+        token_limit: caller.jti.clone().zip(caller.token_limit.clone()),
     }
 }
 

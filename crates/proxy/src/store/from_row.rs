@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use time::{Date, PrimitiveDateTime};
 
-use super::{AuditEvent, CallerRows, Team, Token, UsageRow, User, datetime};
+use super::{AuditEvent, CallerRows, Team, Token, TokenLimit, UsageRow, User, datetime};
 
 macro_rules! from_row {
     ($record:ident, |$row:ident| $body:expr) => {
@@ -73,7 +73,9 @@ from_row!(CallerRows, |row| {
             updated_at: optional_millis(row.try_get("t_updated_at")?),
         }),
     };
-    let (revoked, token_limit) = (row.try_get("revoked")?, row.try_get("token_limit")?);
+    let (revoked, limit) = (row.try_get("revoked")?, row.try_get::<Option<i64>, _>("token_limit")?);
+    let name = row.try_get("token_name")?;
+    let token_limit = limit.map(|limit| TokenLimit { name, limit });
     Ok(Self { user, team, revoked, token_limit })
 });
 

@@ -66,8 +66,17 @@ pub struct CallerRows {
     pub team: Option<Team>,
     /// Whether the token was revoked by its id.
     pub revoked: bool,
-    /// Limit of the token in tokens per quota period; `None` is unlimited.
-    pub token_limit: Option<i64>,
+    /// Limit of the token itself; `None` is unlimited.
+    pub token_limit: Option<TokenLimit>,
+}
+
+/// Limit of one token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenLimit {
+    /// Label of the token.
+    pub name: Option<String>,
+    /// Limit in tokens per quota period.
+    pub limit: i64,
 }
 
 /// An issued token, or a token of another tool that was revoked; never the token itself.

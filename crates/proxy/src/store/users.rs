@@ -77,7 +77,7 @@ impl Store {
             user_columns!(),
             ", t.team AS t_team, t.daily_token_limit AS t_daily_token_limit, t.disabled AS t_disabled,
                t.created_at AS t_created_at, t.updated_at AS t_updated_at,
-               k.revoked_at IS NOT NULL AS revoked, k.daily_token_limit AS token_limit
+               k.revoked_at IS NOT NULL AS revoked, k.daily_token_limit AS token_limit, k.name AS token_name
              FROM (SELECT 1 AS one) AS always
              LEFT JOIN tokens k ON k.jti = $3
              LEFT JOIN users u ON u.user_id = COALESCE((SELECT renamed_to FROM users WHERE user_id = $1), $1)

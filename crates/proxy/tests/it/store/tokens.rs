@@ -1,4 +1,4 @@
-use bedrock_proxy::testing::{Page, RejectedUser, Rejections, Revoked, StoreError, Team, Token};
+use bedrock_proxy::testing::{Page, RejectedUser, Rejections, Revoked, StoreError, Team, Token, TokenLimit};
 
 use super::{NOW, ana, both, event};
 
@@ -80,7 +80,8 @@ async fn token_has_name_limit_and_last_use() {
         store.record_token(&named, &event("issued", "token_issued")).await.unwrap();
         store.record_token(&token("t2"), &event("issued-2", "token_issued")).await.unwrap();
         let limit = async |jti: &str| store.lookup_caller("ana", None, Some(jti)).await.unwrap().token_limit;
-        assert_eq!((limit("t1").await, limit("t2").await, limit("t3").await), (Some(100), None, None));
+        let own = TokenLimit { name: named.name.clone(), limit: 100 };
+        assert_eq!((limit("t1").await, limit("t2").await, limit("t3").await), (Some(own), None, None));
         let used = [("t1".to_owned(), NOW + 5), ("unknown".to_owned(), NOW)];
         store.record_token_use(&used).await.unwrap();
         store.record_token_use(&[("t1".to_owned(), NOW)]).await.unwrap();
