@@ -207,20 +207,27 @@ impl Catalog {
     pub(crate) fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
         let requested = requested.or(self.default_model.as_deref()).ok_or(ResolveError::MissingModel)?;
         check_name(requested)?;
+        self.find(requested).ok_or_else(|| ResolveError::UnknownModel {
+            name: requested.to_owned(),
+            suggestion: self.suggestion_for(requested),
+        })
+    }
+
+    /// The model that a request names `requested`, if there is one. A suggestion is searched in the list of models, so the
+    /// list must not ask for one.
+    fn find(&self, requested: &str) -> Option<ResolvedModel> {
+        check_name(requested).ok()?;
         let name = requested.strip_suffix(LONG_CONTEXT_SUFFIX).unwrap_or(requested);
         let mapped = self.mappings.get(requested).or_else(|| self.mappings.get(name));
         if let Some(id) = mapped {
             // A mapping may point to a built-in name.
             let by_name = if is_bedrock_id(id) { None } else { self.by_name(requested, id) };
-            return Ok(by_name.unwrap_or_else(|| self.by_id(requested, name, id)));
+            return Some(by_name.unwrap_or_else(|| self.by_id(requested, name, id)));
         }
         if is_bedrock_id(name) {
-            return Ok(self.by_id(requested, name, name));
+            return Some(self.by_id(requested, name, name));
         }
-        self.by_name(requested, name).ok_or_else(|| ResolveError::UnknownModel {
-            name: requested.to_owned(),
-            suggestion: self.suggestion_for(requested),
-        })
+        self.by_name(requested, name)
     }
 
     /// The model with the name `name`, or a new Claude model of this name.
@@ -396,7 +403,7 @@ mod tests {
         };
         for (name, expected) in [
             ("gpt-5", "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL=\"gpt-5\": no such model; use a name such as"),
-            ("nova-prro", "did you mean nova-pro?"),
+            ("claud-sonnet-4-6", "did you mean claude-sonnet-4-6?"),
             ("a b", "no such model"),
         ] {
             let error = reason(name).unwrap_or_default();

@@ -90,7 +90,7 @@ impl Catalog {
         let configured = self.mapped_names.iter().filter_map(|name| self.describe(name));
         let mut all: Vec<ModelInfo> = configured.collect();
         let default = self.default_model.as_deref().and_then(|name| {
-            let model = self.resolve(Some(name)).ok()?.foundation_model?;
+            let model = self.find(name)?.foundation_model?;
             // A Claude model is listed by its name below.
             if table.by_id(&model).is_some_and(|row| !row.names.is_empty()) {
                 None
@@ -109,7 +109,7 @@ impl Catalog {
     /// One model by any name that a request may use; `None` if it has neither a row nor a mapping.
     #[must_use]
     pub(crate) fn describe(&self, name: &str) -> Option<ModelInfo> {
-        let target = self.resolve(Some(name)).ok()?;
+        let target = self.find(name)?;
         let table = self.table();
         let model = target.foundation_model.as_deref().and_then(|base| table.by_id(base));
         if model.is_none() && !self.mappings.contains_key(name) {
@@ -172,7 +172,7 @@ impl Catalog {
             None if table.discovered(&model.id)?.on_demand => model.id.clone(),
             None => profile_id(model, self.prefix),
         };
-        let target = self.resolve(Some(&id)).ok()?;
+        let target = self.find(&id)?;
         Some(model_info(table, &id, target))
     }
 }
