@@ -169,17 +169,6 @@ def proxy(request, bedrock_url, tmp_path_factory):
         proxy.stop()
 
 
-@pytest.fixture(scope="session")
-def impatient_proxy(bedrock_url, tmp_path_factory):
-    """A proxy that sends the response head at once and pings every second."""
-    directory = tmp_path_factory.mktemp("impatient-proxy")
-    proxy = Proxy(bedrock_url, directory, PING_INTERVAL_SECONDS="1", FIRST_FRAME_GRACE_SECONDS="0")
-    try:
-        yield proxy
-    finally:
-        proxy.stop()
-
-
 # Strict: the SDK checks each response and each event against its types. No retries: each test gets the first response.
 SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": TIMEOUT, "_strict_response_validation": True}
 

@@ -233,6 +233,7 @@ def test_all_models_are_listed(client, proxy):
     assert (model.object, model.owned_by) == ("model", "anthropic") and model.created > 1_700_000_000
 
 
-def test_pings_are_ignored_by_the_sdk(impatient_proxy: Proxy):
-    with openai.OpenAI(base_url=f"{impatient_proxy.url}/v1", **SETTINGS) as client:
-        assert streamed(client, message_request("[slow 1200]")).choices[0].message.content
+def test_pings_are_ignored_by_the_sdk(auto_proxy: Proxy):
+    # A ping comes after 15 seconds.
+    with openai.OpenAI(base_url=f"{auto_proxy.url}/v1", **SETTINGS) as client:
+        assert streamed(client, message_request("[pause 16000] Hello")).choices[0].message.content

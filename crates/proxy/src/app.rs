@@ -114,12 +114,7 @@ impl App {
         let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&recorder), clock.clone());
         let quota = Arc::new(quota);
         let control = config.bedrock.control.clone();
-        let models = ModelResolver::new(
-            Arc::clone(&catalog),
-            Arc::clone(&bedrock),
-            &background,
-            control.resolve_profiles,
-        );
+        let models = ModelResolver::new(Arc::clone(&catalog), Arc::clone(&bedrock), &background);
         let inference = Inference::new(
             models.clone(),
             Arc::clone(&catalog),

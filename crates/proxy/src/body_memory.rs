@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// and the program needs some 40 MB.
 const SHARE: u64 = 4;
 
-/// Bodies up to this size are not counted: `MAX_CONNECTIONS` bounds them.
+/// Bodies up to this size are not counted: the maximum of connections bounds them.
 const MIN_COUNTED_BYTES: usize = 16 << 10;
 
 /// Bodies above this size have memory of their own, so that usual requests do not wait for them.

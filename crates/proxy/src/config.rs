@@ -44,7 +44,7 @@ pub(crate) use operator::operator_name;
 pub(crate) use parse::{PREFIXES, is_region};
 pub(crate) use prices::{Factor, IN_REGION, LongPrices, Price, Prices};
 pub(crate) use quota::{FailMode, QuotaConfig, Schedule};
-pub(crate) use server::{ServerConfig, TlsConfig, TlsVersion};
+pub(crate) use server::{ServerConfig, TlsConfig};
 pub(crate) use telemetry::{
     CollectorConfig, LogConfig, LogRetention, MetricsConfig, OtelConfig, SamplerConfig,
 };
@@ -142,9 +142,7 @@ fn warnings(env: &mut EnvReader<'_>, bedrock: &BedrockConfig, auth: &AuthConfig)
                 .to_owned(),
         );
     }
-    let endpoints = [&bedrock.endpoint, &bedrock.control.endpoint, &bedrock.mantle, &bedrock.sts];
-    let mut endpoints = endpoints.into_iter().flatten();
-    if endpoints.any(parse::is_plain_and_remote) {
+    if bedrock.endpoints().any(parse::is_plain_and_remote) {
         warnings.push(
             "the custom endpoint is not https: prompts and bearer tokens are sent without encryption"
                 .to_owned(),

@@ -351,7 +351,7 @@ impl Quota {
 
     /// Logs that limits cannot be checked from here on.
     fn log_outage(&self, error: &StoreError) {
-        if [self.config.user_on_outage, self.config.team_on_outage].contains(&FailMode::Closed) {
+        if self.config.on_outage == FailMode::Closed {
             let message = "limits cannot be checked while the database is unavailable; limits that fail closed deny requests";
             tracing::warn!(%error, "{message}");
         } else {
@@ -400,18 +400,17 @@ impl Quota {
 
     /// Decision for `subject` while its limits cannot be checked.
     fn outage_decision(&self, subject: &QuotaSubject) -> Result<Vec<LimitStatus>, AdmitError> {
-        let closed = |limit: Option<i64>, policy| limit.is_some() && policy == FailMode::Closed;
-        if closed(subject.user_limit, self.config.user_on_outage) {
-            return Err(AdmitError::StoreUnavailable(LimitScope::User));
+        let limits = [
+            (LimitScope::User, subject.user_limit.is_some()),
+            (LimitScope::Team, subject.team_limit.is_some()),
+            (LimitScope::Token, subject.token_limit.is_some()),
+        ];
+        match limits.into_iter().find(|(_, is_limited)| *is_limited) {
+            Some((scope, _)) if self.config.on_outage == FailMode::Closed => {
+                Err(AdmitError::StoreUnavailable(scope))
+            }
+            _ => Ok(Vec::new()),
         }
-        if closed(subject.team_limit, self.config.team_on_outage) {
-            return Err(AdmitError::StoreUnavailable(LimitScope::Team));
-        }
-        let token_limit = subject.token_limit.as_ref().map(|(_, token)| token.limit);
-        if closed(token_limit, self.config.user_on_outage) {
-            return Err(AdmitError::StoreUnavailable(LimitScope::Token));
-        }
-        Ok(Vec::new())
     }
 }
 

@@ -47,8 +47,7 @@ impl Readiness {
         quota: &QuotaConfig,
         callers: &CallerConfig,
     ) -> Self {
-        let needs_database = [quota.user_on_outage, quota.team_on_outage].contains(&FailMode::Closed)
-            || callers.on_outage == AuthOnOutage::Closed;
+        let needs_database = quota.on_outage == FailMode::Closed || callers.on_outage == AuthOnOutage::Closed;
         Self { bedrock, store, needs_database, is_shutting_down: AtomicBool::new(false) }
     }
 

@@ -193,7 +193,7 @@ fn max_connections(wanted: usize) -> usize {
             max_connections = allowed,
             wanted,
             needed_open_files = file_limit::files_for(wanted),
-            "fewer connections are accepted than MAX_CONNECTIONS: the limit of open files is too low"
+            "fewer connections are accepted: the limit of open files is too low"
         );
     }
     allowed

@@ -61,7 +61,6 @@ pub use normalize::{Normalized, normalize, normalize_without_schemas};
 pub use passthrough::{MAX_DOCUMENT_BYTES, ObservedResponse, UsageObserver};
 pub use s3_locations::find_s3_location;
 pub use safeguards::requests_check;
-pub use server_tools::ServerTools;
 pub use to_converse::{ConverseCall, TranslationOptions, to_converse};
 pub use to_invoke::{InvokeCall, InvokeOptions, to_invoke};
 pub use tool_names::ToolNames;

@@ -9,16 +9,6 @@ use crate::anthropic::InvalidRequest;
 /// Prefixes of the types of server tools; dates follow.
 const FAMILIES: [&str; 5] = ["web_search_", "web_fetch_", "code_execution_", "advisor_", "mcp_toolset"];
 
-/// Handling of server tools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ServerTools {
-    /// Dropped as long as the model has other tools.
-    #[default]
-    LeaveOut,
-    /// The request is refused.
-    Refuse,
-}
-
 /// Tool, as far as the decision needs it.
 #[derive(Clone, Copy)]
 pub(super) struct Offered<'t> {
@@ -44,7 +34,6 @@ pub(super) struct LeftOutTool {
 pub(super) fn left_out(
     tools: &[Offered<'_>],
     forced: Option<&str>,
-    policy: ServerTools,
 ) -> Result<Vec<LeftOutTool>, InvalidRequest> {
     let is_own = |tool: &Offered<'_>| !tool.kind.is_some_and(is_server_tool);
     let remains = tools.iter().any(is_own);
@@ -52,7 +41,7 @@ pub(super) fn left_out(
     for (index, tool) in tools.iter().enumerate().filter(|(_, tool)| !is_own(tool)) {
         let kind = tool.kind.unwrap_or_default();
         let is_forced = forced.is_some() && forced == tool.name;
-        if policy == ServerTools::Refuse || is_forced || !remains {
+        if is_forced || !remains {
             let message = format!("tool type '{kind}' is not supported: Bedrock runs no tools itself");
             return Err(InvalidRequest::new(JsonPath::ROOT.key("tools").index(index), message));
         }
@@ -75,21 +64,17 @@ mod tests {
 
     #[test]
     fn server_tool_is_dropped_while_others_remain() {
-        let out = left_out(&[SEARCH, OWN, SEARCH], None, ServerTools::LeaveOut).unwrap();
+        let out = left_out(&[SEARCH, OWN, SEARCH], None).unwrap();
         assert_eq!(out.iter().map(|out| out.index).collect::<Vec<_>>(), [0, 2]);
         assert!(out[0].what.contains("'web_search_20250305'"));
-        assert_eq!(left_out(&[SEARCH, OWN], Some("read"), ServerTools::LeaveOut).unwrap().len(), 1);
-        assert_eq!(left_out(&[OWN], None, ServerTools::Refuse), Ok(vec![]));
-        assert_eq!(left_out(&[], None, ServerTools::Refuse), Ok(vec![]));
+        assert_eq!(left_out(&[SEARCH, OWN], Some("read")).unwrap().len(), 1);
+        assert_eq!(left_out(&[OWN], None), Ok(vec![]));
+        assert_eq!(left_out(&[], None), Ok(vec![]));
     }
 
     #[test]
     fn required_server_tool_is_rejected_by_type() {
-        let refusals = [
-            left_out(&[SEARCH], None, ServerTools::LeaveOut),
-            left_out(&[SEARCH, OWN], Some("web_search"), ServerTools::LeaveOut),
-            left_out(&[SEARCH, OWN], None, ServerTools::Refuse),
-        ];
+        let refusals = [left_out(&[SEARCH], None), left_out(&[SEARCH, OWN], Some("web_search"))];
         for refusal in refusals {
             assert_eq!(
                 refusal.unwrap_err().to_string(),

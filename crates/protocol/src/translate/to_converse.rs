@@ -15,7 +15,6 @@ use super::cache::CacheMarkers;
 use super::diagnostics::required;
 use super::diagnostics::{Diagnostics, IGNORED, IGNORED_FIELDS, JsonPath, Notice, UnsupportedField};
 use super::ordered_set::OrderedSet;
-use super::server_tools::ServerTools;
 use super::thinking::{OutputLimit, ThinkingMapper, drop_limits_at_high_effort};
 use super::{ToolNames, missing_thinking, safeguards};
 use crate::anthropic::InvalidRequest;
@@ -47,8 +46,6 @@ pub struct TranslationOptions {
     pub default_thinking_budget: Option<u64>,
     /// Whether the model may use a computer.
     pub computer_use: bool,
-    /// Handling of server tools.
-    pub server_tools: ServerTools,
     /// Whether a request is rejected when leaving out a field may change the response.
     pub strict: bool,
     /// Whether Converse is the only upstream API that may be used.
@@ -63,7 +60,6 @@ impl TranslationOptions {
             default_max_tokens,
             default_thinking_budget: None,
             computer_use: false,
-            server_tools: ServerTools::LeaveOut,
             strict: false,
             converse_only: false,
         }

@@ -418,8 +418,7 @@ impl<'t> Editing<'t, '_> {
             .collect();
         let choice = all.iter().find(|member| &*member.key == "tool_choice").map(|member| member.value);
         let forced = choice.and_then(|choice| text(choice, "name"));
-        let left_out =
-            server_tools::left_out(&offered, forced.as_deref(), self.options.options.server_tools)?;
+        let left_out = server_tools::left_out(&offered, forced.as_deref())?;
         for out in &left_out {
             self.diagnostics.dropped(path.index(out.index), out.what.clone());
         }

@@ -8,7 +8,7 @@ use protocol::anthropic::{MessageAccumulator, Request, sse};
 use protocol::capabilities::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
 use protocol::json::RawJson;
 use protocol::json_edit::{items, members};
-use protocol::translate::{self, End, RequestedBetas, ServerTools, TranslationOptions};
+use protocol::translate::{self, End, RequestedBetas, TranslationOptions};
 
 use crate::wire;
 
@@ -116,11 +116,6 @@ pub(crate) fn options(name: &str) -> TranslationOptions {
     TranslationOptions {
         computer_use: name.contains("computer_use"),
         default_thinking_budget: name.contains("thinking_by_default").then_some(4000),
-        server_tools: if name.contains("refuse_server_tools") {
-            ServerTools::Refuse
-        } else {
-            ServerTools::LeaveOut
-        },
         strict: name.contains("nothing_may_be_dropped"),
         ..TranslationOptions::new(8192)
     }

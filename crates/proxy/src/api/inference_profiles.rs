@@ -52,7 +52,7 @@ async fn describe(
 ) -> Result<Response, ApiError> {
     let id = decode_model_id(id)?;
     let model = app.catalog.resolve(Some(without_own_arn(&id)))?;
-    if app.control.discover || (app.control.resolve_profiles && model.is_application_profile()) {
+    if app.control.discover || model.is_application_profile() {
         let waiting = record.upstream_wait();
         let response = app.bedrock.forward_profile(&model.model_id).await;
         drop(waiting);

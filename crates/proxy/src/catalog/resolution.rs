@@ -24,8 +24,6 @@ pub(crate) struct ModelResolver {
     catalog: Arc<Catalog>,
     bedrock: Arc<Bedrock>,
     lookups: Arc<SingleFlight<String, (), LookupError>>,
-    /// `AWS_BEDROCK_RESOLVE_PROFILES`.
-    looks_up_profiles: bool,
 }
 
 /// Who names a model.
@@ -56,17 +54,11 @@ impl From<FlightError> for LookupError {
 }
 
 impl ModelResolver {
-    /// A resolver over `catalog`, which looks profiles up at AWS if `looks_up_profiles`. `tasks` are those that end after
-    /// the last request.
+    /// A resolver over `catalog`, which looks profiles up at AWS. `tasks` are those that end after the last request.
     #[must_use]
-    pub(crate) fn new(
-        catalog: Arc<Catalog>,
-        bedrock: Arc<Bedrock>,
-        tasks: &Tasks,
-        looks_up_profiles: bool,
-    ) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, bedrock: Arc<Bedrock>, tasks: &Tasks) -> Self {
         let lookups = Arc::new(SingleFlight::new("inference_profile", LOOKUP_LIMITS, tasks));
-        Self { catalog, bedrock, lookups, looks_up_profiles }
+        Self { catalog, bedrock, lookups }
     }
 
     /// The model that a user with a default inference profile means by `requested`. The profile replaces the
@@ -126,7 +118,7 @@ impl ModelResolver {
         let model = self.catalog.resolve(requested)?;
         let arn = &model.model_id;
         let profiles = &self.catalog.inference_profiles;
-        if !self.looks_up_profiles || !model.is_application_profile() || profiles.is_fresh(arn) {
+        if !model.is_application_profile() || profiles.is_fresh(arn) {
             return Ok(model);
         }
         if !model.is_unresolved_profile() && profiles.foundation_model(arn).is_none() {

@@ -101,12 +101,14 @@ impl Demo {
                 "PORT" => self.port.to_string(),
                 "JWT_SECRET_KEY" => self.key.clone(),
                 "DATA_DIR" => directory.display().to_string(),
-                // The limit of open files of a laptop allows these; the default would begin the demo with a warning.
-                "MAX_CONNECTIONS" => "1000".to_owned(),
                 _ => return None,
             })
         });
-        loaded.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        let mut config =
+            loaded.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        // The limit of open files of a laptop allows these; the default would begin the demo with a warning.
+        config.server.max_connections = 1000;
+        Ok(config)
     }
 
     /// The text for the terminal, whose commands can be pasted.

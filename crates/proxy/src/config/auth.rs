@@ -14,6 +14,8 @@ const MIN_DISTINCT_CHARACTERS: usize = 8;
 /// Words that occur in example keys.
 const PLACEHOLDERS: [&str; 6] =
     ["changeme", "change-me", "change_me", "your-secret", "your_secret", "yoursecret"];
+/// RFC 7519 allows "no more than a few minutes". <https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4>
+const LEEWAY: Duration = Duration::from_secs(60);
 const CURRENT_KEY: &str = "JWT_SECRET_KEY";
 const PREVIOUS_KEYS: &str = "JWT_PREVIOUS_SECRET_KEYS";
 
@@ -30,7 +32,7 @@ pub(crate) struct AuthConfig {
     pub(crate) audience: String,
     /// `JWT_EXPIRY_HOURS`: lifetime of a token that is issued without one.
     pub(crate) expiry: Duration,
-    /// `JWT_LEEWAY_SECONDS`: accepted difference between the clocks of two machines.
+    /// Accepted difference between the clocks of two machines.
     pub(crate) leeway: Duration,
     /// `ALLOW_UNAUTHENTICATED`: listen on other addresses than loopback without a key.
     pub(crate) allow_unauthenticated: bool,
@@ -93,8 +95,7 @@ pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
         audience: env.text_or_default("JWT_AUDIENCE"),
         // A working day, without a token that stays valid over days by accident.
         expiry: Duration::from_secs(3600 * env.number::<u64>("JWT_EXPIRY_HOURS")),
-        // RFC 7519 allows "no more than a few minutes".
-        leeway: env.seconds("JWT_LEEWAY_SECONDS"),
+        leeway: LEEWAY,
         allow_unauthenticated: env.boolean("ALLOW_UNAUTHENTICATED"),
     }
 }

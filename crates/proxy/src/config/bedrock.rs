@@ -27,10 +27,17 @@ pub(crate) struct BedrockConfig {
     pub(crate) ca_bundle: Option<PathBuf>,
     /// The control plane.
     pub(crate) control: ControlPlaneConfig,
-    /// `AWS_ENDPOINT_URL_BEDROCK_MANTLE`, used unchanged: the endpoint of models that the runtime does not serve.
+    /// `AWS_ENDPOINT_URL`, used unchanged for the endpoint of models that the runtime does not serve.
     pub(crate) mantle: Option<Uri>,
     /// `AWS_ENDPOINT_URL_STS`, used unchanged.
     pub(crate) sts: Option<Uri>,
+}
+
+impl BedrockConfig {
+    /// The custom endpoints.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Uri> {
+        [&self.endpoint, &self.control.endpoint, &self.mantle, &self.sts].into_iter().flatten()
+    }
 }
 
 /// Static AWS access keys.
@@ -49,72 +56,49 @@ pub(crate) struct AccessKeyConfig {
 pub(crate) struct ControlPlaneConfig {
     /// `AWS_BEDROCK_DISCOVER_MODELS`: list the models at start and every hour.
     pub(crate) discover: bool,
-    /// `AWS_BEDROCK_RESOLVE_PROFILES`: look up the model of an application inference profile.
-    pub(crate) resolve_profiles: bool,
     /// `AWS_ENDPOINT_URL_BEDROCK`, used unchanged.
     pub(crate) endpoint: Option<Uri>,
 }
 
 pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
-    let region = region(env);
-    let endpoint = runtime_endpoint(env);
-    let fips = env.boolean("AWS_USE_FIPS_ENDPOINT");
-    let dual_stack = env.boolean("AWS_USE_DUALSTACK_ENDPOINT");
-    for (name, enabled) in [("AWS_USE_FIPS_ENDPOINT", fips), ("AWS_USE_DUALSTACK_ENDPOINT", dual_stack)] {
-        if enabled && endpoint.is_some() {
+    let config = BedrockConfig {
+        region: region(env),
+        keys: access_keys(env),
+        bearer: env.secret("AWS_BEARER_TOKEN_BEDROCK"),
+        endpoint: endpoint(env, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        fips: env.boolean("AWS_USE_FIPS_ENDPOINT"),
+        dual_stack: env.boolean("AWS_USE_DUALSTACK_ENDPOINT"),
+        ca_bundle: ca_bundle(env),
+        control: ControlPlaneConfig {
+            endpoint: endpoint(env, "AWS_ENDPOINT_URL_BEDROCK"),
+            discover: env.boolean("AWS_BEDROCK_DISCOVER_MODELS"),
+        },
+        mantle: endpoint(env, "AWS_ENDPOINT_URL"),
+        sts: endpoint(env, "AWS_ENDPOINT_URL_STS"),
+    };
+    let is_custom = config.endpoints().next().is_some();
+    for (name, enabled) in
+        [("AWS_USE_FIPS_ENDPOINT", config.fips), ("AWS_USE_DUALSTACK_ENDPOINT", config.dual_stack)]
+    {
+        if enabled && is_custom {
             env.error(name, Some("true"), "cannot be combined with a custom endpoint; unset one of them");
         }
     }
-    let standard = !fips && !dual_stack;
-    BedrockConfig {
-        keys: access_keys(env),
-        bearer: env.secret("AWS_BEARER_TOKEN_BEDROCK"),
-        ca_bundle: ca_bundle(env),
-        control: ControlPlaneConfig {
-            endpoint: service_endpoint(env, "AWS_ENDPOINT_URL_BEDROCK", standard),
-            discover: env.boolean("AWS_BEDROCK_DISCOVER_MODELS"),
-            resolve_profiles: env.boolean("AWS_BEDROCK_RESOLVE_PROFILES"),
-        },
-        mantle: service_endpoint(env, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", standard),
-        sts: service_endpoint(env, "AWS_ENDPOINT_URL_STS", standard),
-        region,
-        endpoint,
-        fips,
-        dual_stack,
-    }
+    config
 }
 
 fn region(env: &mut EnvReader<'_>) -> String {
-    let set = env.first_of(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]);
-    if set.is_some() {
-        env.set_default("AWS_BEDROCK_REGION", "");
-    }
-    let (name, region) =
-        set.unwrap_or_else(|| ("AWS_BEDROCK_REGION", env.text_or_default("AWS_BEDROCK_REGION")));
+    const NAME: &str = "AWS_BEDROCK_REGION";
+    let region = env.text_or_default(NAME);
     if !parse::is_region(&region) {
-        env.error(name, Some(&region), "not an AWS region; use one such as us-east-1");
+        env.error(NAME, Some(&region), "not an AWS region; use one such as us-east-1");
     }
     region
 }
 
-fn runtime_endpoint(env: &mut EnvReader<'_>) -> Option<Uri> {
-    let (name, value) = env.first_of(&["AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"])?;
+fn endpoint(env: &mut EnvReader<'_>, name: &'static str) -> Option<Uri> {
+    let value = env.text(name)?;
     parse::endpoint(&value).map_err(|reason| env.error(name, Some(&value), reason)).ok()
-}
-
-/// The endpoint in `variable`, or else in `AWS_ENDPOINT_URL`. `standard` excludes FIPS and dual-stack endpoints.
-fn service_endpoint(env: &mut EnvReader<'_>, variable: &'static str, standard: bool) -> Option<Uri> {
-    let (name, value) = env.first_of(&[variable, "AWS_ENDPOINT_URL"])?;
-    // Errors in AWS_ENDPOINT_URL are reported once, for the runtime.
-    let error = |env: &mut EnvReader<'_>, reason: &str| {
-        if name == variable {
-            env.error(name, Some(&value), reason);
-        }
-    };
-    if !standard {
-        error(env, "cannot be combined with FIPS or dual-stack endpoints; unset one of them");
-    }
-    parse::endpoint(&value).map_err(|reason| error(env, reason)).ok()
 }
 
 fn ca_bundle(env: &mut EnvReader<'_>) -> Option<PathBuf> {
@@ -172,10 +156,10 @@ mod tests {
         assert_eq!(port(&[common]), Some(1));
         assert_eq!(port(&[common, own]), Some(2));
         assert_eq!(port(&[("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:3")]), None);
-        let mantle = ("AWS_ENDPOINT_URL_BEDROCK_MANTLE", "http://127.0.0.1:4");
-        let bedrock = load(&[common, mantle]).unwrap().bedrock;
-        let ports = [bedrock.endpoint, bedrock.control.endpoint, bedrock.mantle];
-        assert_eq!(ports.map(|uri| uri.and_then(|uri| uri.port_u16())), [Some(1), Some(1), Some(4)]);
+        let sts = ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:4");
+        let bedrock = load(&[common, own, sts]).unwrap().bedrock;
+        let ports: Vec<_> = bedrock.endpoints().map(|uri| uri.port_u16().unwrap()).collect();
+        assert_eq!(ports, [1, 2, 1, 4]);
     }
 
     #[test]
@@ -183,8 +167,7 @@ mod tests {
         let own = ("AWS_ENDPOINT_URL_BEDROCK", "http://127.0.0.1:2");
         assert_eq!(load(&[own, ("AWS_USE_FIPS_ENDPOINT", "1")]).unwrap_err().len(), 1);
         assert_eq!(load(&[("AWS_ENDPOINT_URL_BEDROCK", "ftp://x")]).unwrap_err().len(), 1);
-        let control = load(&[]).unwrap().bedrock.control;
-        assert!(!control.discover && control.resolve_profiles);
+        assert!(!load(&[]).unwrap().bedrock.control.discover);
         let remote = load(&[("AWS_ENDPOINT_URL_BEDROCK", "http://proxy.example")]).unwrap();
         assert_eq!(remote.warnings.len(), 1, "plain HTTP to a remote host is a warning");
     }

@@ -90,7 +90,7 @@ fn postgres_parts(env: &mut EnvReader<'_>) -> (PostgresParts, Option<&'static st
     let first = env.first_set(&names);
     let ssl_mode = env.choice("DB_SSLMODE", SSL_MODES);
     let parts = PostgresParts {
-        host: env.text_or_default("DB_HOST"),
+        host: env.word("DB_HOST"),
         port: env.number("DB_PORT"),
         name: env.text_or_default("DB_NAME"),
         user: env.text_or_default("DB_USER"),

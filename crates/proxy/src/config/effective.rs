@@ -12,19 +12,19 @@ pub(crate) struct EffectiveValue {
     pub(crate) value: Option<String>,
     /// A default that depends on other variables, instead of the default of the row; empty: none.
     pub(crate) default: Option<String>,
-    /// Whether the value of a secret comes from a file.
-    pub(crate) in_file: bool,
+    /// Another variable that the value comes from: that with the file of a secret, or an alternative.
+    pub(crate) source: Option<String>,
 }
 
 /// The source of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The environment of the process.
     Environment,
     /// The file `.env`.
     DotEnv,
-    /// A file that the variable with `_FILE` behind this name names.
-    SecretFile(&'static str),
+    /// Another variable.
+    Variable(String),
     /// Unset; the default applies.
     Default,
     /// Unset; the AWS credential chain applies.
@@ -35,13 +35,10 @@ pub(crate) enum Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::SecretFile(name) = self {
-            return f.pad(&format!("{name}_FILE"));
-        }
         f.pad(match self {
             Self::Environment => "environment",
             Self::DotEnv => ".env",
-            Self::SecretFile(_) => "file",
+            Self::Variable(name) => name,
             Self::Default => "default",
             Self::AwsChain => "AWS chain",
             Self::Unset => "not set",
@@ -72,9 +69,11 @@ impl Settings {
             let fixed = settings::setting(name).map(|setting| setting.default);
             let default = known.default.as_deref().or(fixed).filter(|text| !text.is_empty());
             let origin = match (&known.value, default) {
-                (Some(_), _) if known.in_file => Origin::SecretFile(name),
-                (Some(_), _) if in_dotenv(name) => Origin::DotEnv,
-                (Some(_), _) => Origin::Environment,
+                (Some(_), _) => match &known.source {
+                    Some(source) => Origin::Variable(source.clone()),
+                    None if in_dotenv(name) => Origin::DotEnv,
+                    None => Origin::Environment,
+                },
                 (None, _) if chain && CREDENTIALS.contains(name) => Origin::AwsChain,
                 (None, Some(_)) => Origin::Default,
                 (None, None) => Origin::Unset,
@@ -103,7 +102,10 @@ mod tests {
         assert_eq!(row(&[("PORT", "9000")], "PORT"), (value("9000"), Origin::DotEnv));
         assert_eq!(row(&[("HOST", "::1")], "HOST"), (value("::1"), Origin::Environment));
         assert_eq!(row(&[("HOST", " ")], "HOST"), (value("127.0.0.1"), Origin::Default));
-        assert_eq!(row(&[], "RUST_LOG"), (None, Origin::Unset));
+        assert_eq!(row(&[], "AWS_CA_BUNDLE"), (None, Origin::Unset));
+        let region = [("AWS_DEFAULT_REGION", "eu-west-1")];
+        let source = Origin::Variable("AWS_DEFAULT_REGION".to_owned());
+        assert_eq!(row(&region, "AWS_BEDROCK_REGION"), (value("eu-west-1"), source));
         assert_eq!(row(&[], "AWS_BEDROCK_ACCESS_KEY"), (None, Origin::AwsChain));
         let bearer = [("AWS_BEARER_TOKEN_BEDROCK", "x")];
         assert_eq!(row(&bearer, "AWS_BEDROCK_ACCESS_KEY"), (None, Origin::Unset));

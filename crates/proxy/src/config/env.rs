@@ -68,12 +68,20 @@ impl<'a> EnvReader<'a> {
 
     pub(super) fn error(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
         let value = value.map(|value| redact_url(value).into_owned());
-        let error =
-            ConfigError { variable: variable.to_owned(), value, reason: without_os_codes(&reason.into()) };
+        let variable = self.source(variable).to_owned();
+        let error = ConfigError { variable, value, reason: without_os_codes(&reason.into()) };
         // Variables for both signals of telemetry are checked for each of them.
         if !self.errors.contains(&error) {
             self.errors.push(error);
         }
+    }
+
+    /// The variable that has the value of `name`: itself, or the first of its alternatives that is set.
+    fn source<'n>(&self, name: &'n str) -> &'n str {
+        let is_set = |name: &str| (self.lookup)(name).is_some_and(|value| !value.trim().is_empty());
+        let alternatives = settings::setting(name).map_or(&[][..], |setting| setting.alternatives);
+        let alternative = alternatives.iter().find(|other| !is_set(name) && is_set(other));
+        alternative.copied().unwrap_or(name)
     }
 
     /// The trimmed value, or `None`. Unset and empty are the same, because `--env-file` writes unset values empty.
@@ -83,19 +91,21 @@ impl<'a> EnvReader<'a> {
             Some(Kind::Secret(_)) => ValueKind::Opaque,
             Some(_) => ValueKind::Word,
         };
-        let raw = (self.lookup)(name).unwrap_or_default();
-        let value = if (self.is_parsed)(name) { Ok(raw.trim()) } else { verbatim::strip(&raw, kind) };
+        let source = self.source(name);
+        let raw = (self.lookup)(source).unwrap_or_default();
+        let value = if (self.is_parsed)(source) { Ok(raw.trim()) } else { verbatim::strip(&raw, kind) };
         let value = value.unwrap_or_else(|ambiguity| {
-            if self.ambiguous.insert(name) {
-                self.error(name, None, ambiguity.reason());
+            if self.ambiguous.insert(source) {
+                self.error(source, None, ambiguity.reason());
             }
             raw.trim()
         });
         if value != raw.trim() {
-            self.stripped.insert(name);
+            self.stripped.insert(source);
         }
         let value = Some(value.to_owned()).filter(|value| !value.is_empty());
         let effective = self.values.entry(name).or_default();
+        effective.source = (source != name).then(|| source.to_owned());
         effective.value = value.as_ref().map(|value| match settings::setting(name) {
             Some(setting) if setting.is_secret() => REDACTED.to_owned(),
             _ => redact_url(value).into_owned(),
@@ -110,9 +120,13 @@ impl<'a> EnvReader<'a> {
 
     /// The value, or the default of its row.
     pub(super) fn text_or_default(&mut self, name: &'static str) -> String {
-        let value = self.text(name).unwrap_or_else(|| default(name).to_owned());
-        let is_word = settings::setting(name).is_some_and(|setting| matches!(setting.kind, Kind::Word(_)));
-        if is_word && value.contains(char::is_whitespace) {
+        self.text(name).unwrap_or_else(|| default(name).to_owned())
+    }
+
+    /// The value without a blank, or the default of its row.
+    pub(super) fn word(&mut self, name: &'static str) -> String {
+        let value = self.text_or_default(name);
+        if value.contains(char::is_whitespace) {
             self.error(name, Some(&value), "contains a blank; write each variable on its own line");
         }
         value
@@ -155,7 +169,7 @@ impl<'a> EnvReader<'a> {
             }
             Ok(_) => {
                 let effective = self.values.entry(name).or_default();
-                (effective.value, effective.in_file) = (Some(REDACTED.to_owned()), true);
+                (effective.value, effective.source) = (Some(REDACTED.to_owned()), Some(file.to_owned()));
                 return Some(text.trim().to_owned());
             }
         };

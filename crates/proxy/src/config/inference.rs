@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::translate::{ServerTools, TranslationOptions};
+use protocol::translate::TranslationOptions;
 use serde::Deserialize;
 
 use protocol::apis::UpstreamApi;
@@ -42,8 +42,7 @@ pub struct InferenceConfig {
     /// `AWS_BEDROCK_ROUTE`.
     pub(crate) upstream_policy: UpstreamPolicy,
     /// Options of the translation: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
-    /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_SERVER_TOOLS`,
-    /// `AWS_BEDROCK_STRICT`.
+    /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_STRICT`.
     pub(crate) options: TranslationOptions,
     /// `AWS_BEDROCK_AUTO_CACHE`: set cache points for clients of the chat-completions API, which set none.
     pub(crate) auto_cache: bool,
@@ -55,15 +54,24 @@ pub struct InferenceConfig {
     pub request_timeout: Duration,
     /// `STREAM_IDLE_TIMEOUT_SECONDS`: longest time without bytes from Bedrock.
     pub idle_timeout: Duration,
-    /// `PING_INTERVAL_SECONDS`: longest time without bytes to the client.
+    /// Longest time without bytes to the client.
     pub ping_interval: Duration,
-    /// `ABANDONED_TIMEOUT_SECONDS`: how long a detached read goes on after its client left, to learn the usage.
+    /// How long a detached read goes on after its client left, to learn the usage.
     pub detached_read_timeout: Duration,
-    /// `ABANDONED_MAX`: concurrent detached reads; the usage of further ones is estimated.
+    /// Concurrent detached reads; the usage of further ones is estimated.
     pub max_detached_reads: usize,
-    /// `FIRST_FRAME_GRACE_SECONDS`: how long the response head waits for the first event.
+    /// How long the response head waits for the first event.
     pub max_head_delay: Duration,
 }
+
+/// A quarter of the 60 s after which AWS load balancers close an idle connection.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// As long as a request that is not streamed.
+const DETACHED_READ_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bounds the upstream connections without a client.
+const MAX_DETACHED_READS: usize = 256;
+/// Throttling and validation errors arrive within seconds, so that they become HTTP errors.
+const MAX_HEAD_DELAY: Duration = Duration::from_secs(10);
 
 pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
     InferenceConfig {
@@ -76,30 +84,22 @@ pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
         request_timeout: env.seconds("REQUEST_TIMEOUT_SECONDS"),
         // The default timeout of Anthropic's SDKs: a model may think for minutes without an event.
         idle_timeout: env.seconds("STREAM_IDLE_TIMEOUT_SECONDS"),
-        // A quarter of the 60 s after which AWS load balancers close an idle connection.
-        ping_interval: env.seconds("PING_INTERVAL_SECONDS"),
-        // As long as a request that is not streamed.
-        detached_read_timeout: env.seconds("ABANDONED_TIMEOUT_SECONDS"),
-        // Bounds the upstream connections without a client.
-        max_detached_reads: env.number("ABANDONED_MAX"),
-        // Throttling and validation errors arrive within seconds, so that they become HTTP errors.
-        max_head_delay: env.seconds("FIRST_FRAME_GRACE_SECONDS"),
+        ping_interval: PING_INTERVAL,
+        detached_read_timeout: DETACHED_READ_TIMEOUT,
+        max_detached_reads: MAX_DETACHED_READS,
+        max_head_delay: MAX_HEAD_DELAY,
     }
 }
 
 fn options(env: &mut EnvReader<'_>) -> TranslationOptions {
-    const SERVER_TOOLS: &str = "AWS_BEDROCK_SERVER_TOOLS";
     let thinking = env.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON");
     // 1,024 tokens are the minimum of the Messages API.
     let budget = env.number("AWS_BEDROCK_REASON_BUDGET_TOKENS");
-    let server_tools =
-        env.choice(SERVER_TOOLS, [("leave_out", ServerTools::LeaveOut), ("refuse", ServerTools::Refuse)]);
     TranslationOptions {
         // Within the output limit of all Claude models since 3.5.
         default_max_tokens: env.number("AWS_BEDROCK_MAX_TOKENS"),
         default_thinking_budget: thinking.then_some(budget),
         computer_use: env.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE"),
-        server_tools,
         strict: env.boolean("AWS_BEDROCK_STRICT"),
         converse_only: false,
     }

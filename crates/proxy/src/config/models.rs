@@ -103,7 +103,7 @@ pub(super) fn catalog(env: &mut EnvReader<'_>, region: &str) -> CatalogConfig {
 }
 
 fn default_model(env: &mut EnvReader<'_>) -> Option<String> {
-    Some(env.text_or_default("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL")).filter(|model| !model.is_empty())
+    Some(env.word("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL")).filter(|model| !model.is_empty())
 }
 
 fn mappings(env: &mut EnvReader<'_>) -> Vec<(String, String)> {
@@ -118,14 +118,14 @@ fn mappings(env: &mut EnvReader<'_>) -> Vec<(String, String)> {
 }
 
 fn prefix(env: &mut EnvReader<'_>, region: &str) -> Option<&'static str> {
-    let set = env.first_of(&["AWS_BEDROCK_REGION_PREFIX", "ANTHROPIC_BEDROCK_REGION_PREFIX"]);
-    let Some((name, value)) = set else {
+    const NAME: &str = "AWS_BEDROCK_REGION_PREFIX";
+    let Some(value) = env.text(NAME) else {
         let prefix = parse::prefix_of_region(region);
-        env.set_default("AWS_BEDROCK_REGION_PREFIX", prefix);
+        env.set_default(NAME, prefix);
         return Some(prefix);
     };
     parse::prefix(&value).unwrap_or_else(|reason| {
-        env.error(name, Some(&value), reason);
+        env.error(NAME, Some(&value), reason);
         None
     })
 }

@@ -9,6 +9,9 @@ use jiff::tz::TimeZone;
 
 use super::env::EnvReader;
 
+/// The reservations of a killed process count for at most one minute.
+const RESERVATION_TTL: Duration = Duration::from_secs(60);
+
 /// Reset schedule, weights and failure mode of limits.
 #[derive(Clone, Debug)]
 pub struct QuotaConfig {
@@ -16,11 +19,9 @@ pub struct QuotaConfig {
     pub(crate) schedule: Schedule,
     /// `QUOTA_CACHE_READ_PERCENT`: percentage of a token read from the cache that counts towards a limit.
     pub(crate) cache_read_percent: u32,
-    /// `QUOTA_USER_ON_OUTAGE`: behaviour of user limits while the database is unavailable.
-    pub(crate) user_on_outage: FailMode,
-    /// `QUOTA_TEAM_ON_OUTAGE`: behaviour of team limits while the database is unavailable.
-    pub(crate) team_on_outage: FailMode,
-    /// `QUOTA_LEASE_SECONDS`: time after which the reservations of a killed process are released.
+    /// `QUOTA_USER_ON_OUTAGE`: behaviour of limits while the database is unavailable.
+    pub(crate) on_outage: FailMode,
+    /// Time after which the reservations of a killed process are released.
     pub lease: Duration,
 }
 
@@ -72,10 +73,8 @@ pub(super) fn quota(env: &mut EnvReader<'_>) -> QuotaConfig {
         schedule: schedule(env),
         // As Bedrock's own quotas. <https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html>
         cache_read_percent: env.number("QUOTA_CACHE_READ_PERCENT"),
-        user_on_outage: env.choice("QUOTA_USER_ON_OUTAGE", modes),
-        team_on_outage: env.choice("QUOTA_TEAM_ON_OUTAGE", modes),
-        // The reservations of a killed process count for at most one minute.
-        lease: env.seconds("QUOTA_LEASE_SECONDS"),
+        on_outage: env.choice("QUOTA_USER_ON_OUTAGE", modes),
+        lease: RESERVATION_TTL,
     }
 }
 

@@ -19,15 +19,15 @@ pub struct ServerConfig {
     pub(crate) host: IpAddr,
     /// `PORT`; 0 lets the system choose.
     pub(crate) port: u16,
-    /// `MAX_CONNECTIONS`: further connections wait in the kernel's queue.
-    pub(crate) max_connections: usize,
+    /// Max open connections; further connections wait in the kernel's queue.
+    pub max_connections: usize,
     /// `MAX_BODY_BYTES`: larger requests get 413.
     pub(crate) max_body_bytes: usize,
-    /// `HEADER_TIMEOUT_SECONDS`: limit for the first request head of a connection.
+    /// Limit for the first request head of a connection.
     pub header_timeout: Duration,
-    /// `BODY_TIMEOUT_SECONDS`: limit for a request body.
+    /// Limit for a request body.
     pub body_timeout: Duration,
-    /// `WRITE_TIMEOUT_SECONDS`: limit for a client that does not read its response.
+    /// Limit for a client that does not read its response.
     pub write_timeout: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`: limit for open requests after SIGTERM.
     pub shutdown_grace: Duration,
@@ -40,26 +40,23 @@ pub struct ServerConfig {
     pub(crate) tls: Option<TlsConfig>,
 }
 
-/// Certificate, key and versions of TLS.
+/// Certificate and key of TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsConfig {
     /// `TLS_CERT_FILE`: a PEM file with the certificate and its intermediate certificates.
     pub(crate) certificate: PathBuf,
     /// `TLS_KEY_FILE`: a PEM file with the private key.
     pub(crate) key: PathBuf,
-    /// `TLS_MIN_VERSION`.
-    pub(crate) min_version: TlsVersion,
 }
 
-/// The minimum version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TlsVersion {
-    /// TLS 1.2, and 1.3.
-    V1_2,
-    /// TLS 1.3 only.
-    V1_3,
-}
-
+/// Each connection may need an upstream one: both fit into the usual limit of 65,536 file descriptors.
+const MAX_CONNECTIONS: usize = 10_000;
+/// A head fits into a few packets: 10 s allow retransmissions and end slow-header attacks.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// 32 MB in 60 s need 4.5 Mbit/s.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Twice nginx's `send_timeout`, for clients on unstable networks.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 const CERTIFICATE: &str = "TLS_CERT_FILE";
 const KEY: &str = "TLS_KEY_FILE";
 
@@ -67,16 +64,12 @@ pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig
     ServerConfig {
         host: host(env, auth),
         port: env.number("PORT"),
-        // Each connection may need an upstream one: both fit into the usual limit of 65,536 file descriptors.
-        max_connections: env.number("MAX_CONNECTIONS"),
+        max_connections: MAX_CONNECTIONS,
         // The request size limit of the Messages API. <https://docs.anthropic.com/en/api/errors#request-size-limits>
         max_body_bytes: env.number("MAX_BODY_BYTES"),
-        // A head fits into a few packets: 10 s allow retransmissions and end slow-header attacks.
-        header_timeout: env.seconds("HEADER_TIMEOUT_SECONDS"),
-        // 32 MB in 60 s need 4.5 Mbit/s.
-        body_timeout: env.seconds("BODY_TIMEOUT_SECONDS"),
-        // Twice nginx's `send_timeout`, for clients on unstable networks.
-        write_timeout: env.seconds("WRITE_TIMEOUT_SECONDS"),
+        header_timeout: HEADER_TIMEOUT,
+        body_timeout: BODY_TIMEOUT,
+        write_timeout: WRITE_TIMEOUT,
         // The default grace period of Kubernetes.
         shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS"),
         // Only servers behind a load balancer need a delay.
@@ -107,8 +100,6 @@ fn host(env: &mut EnvReader<'_>, auth: &AuthConfig) -> IpAddr {
 
 /// Both files, or neither.
 fn tls(env: &mut EnvReader<'_>) -> Option<TlsConfig> {
-    let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
-    let min_version = env.choice("TLS_MIN_VERSION", versions);
     let (certificate, key) = match (env.text(CERTIFICATE), env.text(KEY)) {
         (None, None) => return None,
         (Some(_), None) => {
@@ -121,7 +112,7 @@ fn tls(env: &mut EnvReader<'_>) -> Option<TlsConfig> {
         }
         (Some(certificate), Some(key)) => (certificate, key),
     };
-    let tls = TlsConfig { certificate: PathBuf::from(&certificate), key: PathBuf::from(&key), min_version };
+    let tls = TlsConfig { certificate: PathBuf::from(&certificate), key: PathBuf::from(&key) };
     if let Err(CertificateError { file, reason }) = certificate::read(&tls.certificate, &tls.key) {
         let (name, value) = match file {
             PemFile::Certificate => (CERTIFICATE, certificate),
@@ -150,15 +141,13 @@ mod tests {
             let errors = load(&[(set, "/nonexistent.pem")]).unwrap_err();
             assert_eq!(errors[0].variable, missing);
         }
-        assert_eq!(load(&[("TLS_MIN_VERSION", "1.1")]).unwrap_err()[0].variable, "TLS_MIN_VERSION");
     }
 
     #[test]
     fn tls_error_names_the_variable_of_the_file() {
         let files = CertificateFiles::new("proxy.example", 0..1);
         let (certificate, key) = files.names();
-        let set = [(CERTIFICATE, certificate), (KEY, key), ("TLS_MIN_VERSION", "1.3")];
-        assert_eq!(load(&set).unwrap().unwrap().min_version, TlsVersion::V1_3);
+        assert!(load(&[(CERTIFICATE, certificate), (KEY, key)]).unwrap().is_some());
         for (variables, name) in [
             ([(CERTIFICATE, "/nonexistent.pem"), (KEY, key)], CERTIFICATE),
             ([(CERTIFICATE, certificate), (KEY, "/nonexistent.pem")], KEY),

@@ -22,6 +22,8 @@ pub(super) struct Setting {
     pub(super) doc: &'static str,
     /// An example value for a variable without a default.
     pub(super) example: &'static str,
+    /// Variables of other programs that are used in its place if it is unset, the first first.
+    pub(super) alternatives: &'static [&'static str],
 }
 
 /// What the value of a variable is. The texts describe its format in the documentation.
@@ -66,6 +68,21 @@ impl Setting {
         self.example = example;
         self
     }
+
+    const fn or(mut self, alternatives: &'static [&'static str]) -> Self {
+        self.alternatives = alternatives;
+        self
+    }
+}
+
+/// A variable of earlier versions. It has no effect, which is reported if it is set.
+#[derive(Debug)]
+pub(super) struct RemovedVariable {
+    pub(super) name: &'static str,
+    /// What to do instead.
+    pub(super) advice: &'static str,
+    /// Whether the proxy does not start with it, because it may have denied something that is allowed without it.
+    pub(super) is_error: bool,
 }
 
 /// The row of a variable; `None` for a name that is not in the table.
@@ -77,7 +94,9 @@ pub(super) fn setting(name: &str) -> Option<&'static Setting> {
 pub(super) fn names() -> BTreeSet<String> {
     let files = SETTINGS.iter().filter(|setting| setting.is_secret());
     let files = files.map(|setting| format!("{}_FILE", setting.name));
-    SETTINGS.iter().map(|setting| setting.name.to_owned()).chain(files).collect()
+    let alternatives = SETTINGS.iter().flat_map(|setting| setting.alternatives);
+    let variables = SETTINGS.iter().map(|setting| &setting.name).chain(alternatives);
+    variables.map(|name| (*name).to_owned()).chain(files).collect()
 }
 
 const fn row(
@@ -87,8 +106,10 @@ const fn row(
     kind: Kind,
     doc: &'static str,
 ) -> Setting {
-    Setting { section, name, default, kind, doc, example: "" }
+    Setting { section, name, default, kind, doc, example: "", alternatives: &[] }
 }
+
+const COMMON_ENDPOINT: &[&str] = &["AWS_ENDPOINT_URL"];
 
 /// All variables, in the order of the documentation.
 #[rustfmt::skip]
@@ -103,30 +124,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "names of the proxy in `Host` besides those of loopback; see [browsers](#browsers). Without effect with authentication"),
     row(Server, "CORS_ALLOWED_ORIGINS", "", Text("origins, comma-separated, or `*`"),
         "web pages that may call the proxy; see [browsers](#browsers). `*` needs `JWT_SECRET_KEY`"),
-    row(Server, "MAX_CONNECTIONS", "10000", Number(1, 1_000_000, ""),
-        "max open connections; further connections wait in the kernel's queue"),
     row(Server, "MAX_BODY_BYTES", "33554432", Number(1024, 1 << 30, "bytes"),
         "max request body; a larger body gets a 413"),
     row(Server, "MAX_CONCURRENT_REQUESTS_PER_USER", "256", Number(1, 1_000_000, ""),
         "max open requests of one user on each replica; further requests get a 429. Does not apply without authentication"),
-    row(Server, "HEADER_TIMEOUT_SECONDS", "10", Number(1, 300, "seconds"),
-        "max time until a new connection has sent its first request head"),
-    row(Server, "BODY_TIMEOUT_SECONDS", "60", Number(1, 3600, "seconds"),
-        "max time for a request body to arrive"),
-    row(Server, "WRITE_TIMEOUT_SECONDS", "120", Number(1, 3600, "seconds"),
-        "max time in which a client reads nothing of its response"),
     row(Server, "REQUEST_TIMEOUT_SECONDS", "300", Number(1, 86_400, "seconds"),
         "max time of a request that does not stream"),
     row(Server, "STREAM_IDLE_TIMEOUT_SECONDS", "600", Number(1, 86_400, "seconds"),
         "max time without bytes from Bedrock in a stream"),
-    row(Server, "PING_INTERVAL_SECONDS", "15", Number(1, 60, "seconds"),
-        "time without events after which the client gets a ping"),
-    row(Server, "FIRST_FRAME_GRACE_SECONDS", "10", Number(0, 60, "seconds"),
-        "max time for which the response head waits for the first event from Bedrock"),
-    row(Server, "ABANDONED_TIMEOUT_SECONDS", "300", Number(1, 86_400, "seconds"),
-        "max time of a detached read: reading a response from Bedrock after its client has disconnected"),
-    row(Server, "ABANDONED_MAX", "256", Number(0, 100_000, ""),
-        "max detached reads at a time; the cost of further responses is estimated"),
     row(Server, "SHUTDOWN_DELAY_SECONDS", "0", Number(0, 600, "seconds"),
         "time after SIGTERM in which the proxy still accepts requests while `/readyz` returns 503"),
     row(Server, "SHUTDOWN_GRACE_SECONDS", "30", Number(0, 3600, "seconds"),
@@ -135,15 +140,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PEM: the certificate and its intermediate certificates; see [TLS](#tls)"),
     row(Server, "TLS_KEY_FILE", "", Text("file"),
         "PEM: the private key"),
-    row(Server, "TLS_MIN_VERSION", "1.2", Choice(&["1.2", "1.3"]),
-        "min TLS version"),
 
     row(Aws, "AWS_BEDROCK_REGION", "us-east-1", Word(""),
-        "the region; if unset, the next two variables"),
-    row(Aws, "AWS_REGION", "", Word(""),
-        "the region if `AWS_BEDROCK_REGION` is unset"),
-    row(Aws, "AWS_DEFAULT_REGION", "", Word(""),
-        "the region if neither of the two above is set"),
+        "the region; if unset, `AWS_REGION` or `AWS_DEFAULT_REGION`").or(&["AWS_REGION", "AWS_DEFAULT_REGION"]),
     row(Aws, "AWS_BEDROCK_ACCESS_KEY", "", Word(""),
         "static keys; set both or none").example("AKIAIOSFODNN7EXAMPLE"),
     row(Aws, "AWS_BEDROCK_SECRET_KEY", "", SecretWord("secret"),
@@ -153,15 +152,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     row(Aws, "AWS_BEARER_TOKEN_BEDROCK", "", SecretWord("secret"),
         "a Bedrock API key; used if there are no static keys"),
     row(Aws, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "", Word("URL"),
-        "a VPC endpoint or a test server for the Bedrock Runtime, used as typed"),
+        "a VPC endpoint or a test server for the Bedrock Runtime, used as typed").or(COMMON_ENDPOINT),
     row(Aws, "AWS_ENDPOINT_URL", "", Word("URL"),
-        "the same for all AWS services that the proxy calls"),
+        "the same for all AWS services that the proxy calls, unless they have a variable of their own"),
     row(Aws, "AWS_ENDPOINT_URL_BEDROCK", "", Word("URL"),
-        "the same for the control plane, which lists models"),
-    row(Aws, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", "", Word("URL"),
-        "the same for the Mantle endpoint, which has models that the Bedrock Runtime does not have"),
+        "the same for the control plane, which lists models").or(COMMON_ENDPOINT),
     row(Aws, "AWS_ENDPOINT_URL_STS", "", Word("URL"),
-        "the same for STS, which identifies the credentials at startup and for the doctor"),
+        "the same for STS, which identifies the credentials at startup and for the doctor").or(COMMON_ENDPOINT),
     row(Aws, "AWS_USE_FIPS_ENDPOINT", "false", Boolean,
         "use the FIPS endpoints; not together with a custom endpoint"),
     row(Aws, "AWS_USE_DUALSTACK_ENDPOINT", "false", Boolean,
@@ -176,13 +173,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     row(Models, "AWS_BEDROCK_MODELS_FILE", "", Text("file"),
         "JSON rows that override the built-in table: names, capabilities, routes, prices"),
     row(Models, "AWS_BEDROCK_REGION_PREFIX", "", Word("`us`, `eu`, `apac`, `au`, `jp`, `ca`, `in`, `us-gov`, `global`, `none`"),
-        "preferred inference profiles; unset: by region"),
-    row(Models, "ANTHROPIC_BEDROCK_REGION_PREFIX", "", Word(""),
-        "the same, under Claude Code's name"),
+        "preferred inference profiles; unset: `ANTHROPIC_BEDROCK_REGION_PREFIX`, then by region").or(&["ANTHROPIC_BEDROCK_REGION_PREFIX"]),
     row(Models, "AWS_BEDROCK_DISCOVER_MODELS", "false", Boolean,
         "list the available models from AWS at startup and every hour"),
-    row(Models, "AWS_BEDROCK_RESOLVE_PROFILES", "true", Boolean,
-        "resolve an application inference profile of the account to its model through AWS; at most two look-ups of one user at a time. A request waits 2 seconds. Without a result it reserves as many tokens as any model writes; it costs the highest price of all models and is marked as unpriced, unless the result comes before its end"),
     row(Models, "AWS_BEDROCK_ROUTE", "auto", Choice(&["auto", "converse", "invoke", "messages"]),
         "choice of the upstream API; see [protocol.md](protocol.md#upstream-apis)"),
     row(Models, "AWS_BEDROCK_MAX_TOKENS", "8192", Number(1, 1_000_000, "tokens"),
@@ -195,8 +188,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         "accept `s3Location` at the Bedrock API. Bedrock reads the objects with the proxy's credentials, so every user can read what the role can read"),
     row(Models, "AWS_BEDROCK_ENABLE_COMPUTER_USE", "false", Boolean,
         "allow `computer_*` tools"),
-    row(Models, "AWS_BEDROCK_SERVER_TOOLS", "leave_out", Choice(&["leave_out", "refuse"]),
-        "handling of tools that Anthropic runs itself"),
     row(Models, "AWS_BEDROCK_STRICT", "false", Boolean,
         "reject a request if a part that may change the response would be left out"),
     row(Models, "AWS_BEDROCK_AUTO_CACHE", "true", Boolean,
@@ -237,8 +228,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         "required `aud` of tokens; a list must contain it"),
     row(Authentication, "JWT_EXPIRY_HOURS", "24", Number(1, 87_600, "hours"),
         "lifetime of new tokens"),
-    row(Authentication, "JWT_LEEWAY_SECONDS", "60", Number(0, 600, "seconds"),
-        "allowed clock difference"),
     row(Authentication, "PROVISION_USERS", "true", Boolean,
         "add unknown users from a valid token"),
     row(Authentication, "AUTH_ON_OUTAGE", "last-known", Choice(&["last-known", "closed"]),
@@ -255,20 +244,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     row(Limits, "QUOTA_CACHE_READ_PERCENT", "0", Number(0, 100, ""),
         "percentage of each cache-read token that counts towards a limit"),
     row(Limits, "QUOTA_USER_ON_OUTAGE", "open", Choice(&["open", "closed"]),
-        "user limits while the database is unavailable: `open` admits requests and charges them later, `closed` denies them; see [outages](#outages)"),
-    row(Limits, "QUOTA_TEAM_ON_OUTAGE", "open", Choice(&["open", "closed"]),
-        "the same for team limits"),
-    row(Limits, "QUOTA_LEASE_SECONDS", "60", Number(3, 3600, "seconds"),
-        "time after which the reservations of a killed process expire"),
-    row(Limits, "LEDGER_QUEUE", "1000", Number(10, 1_000_000, ""),
-        "max requests that are open or not yet stored; further requests wait for at most 5 seconds and then get a 529"),
+        "limits of users, teams and tokens while the database is unavailable: `open` admits requests and charges them later, `closed` denies them; see [outages](#outages)"),
     row(Limits, "USAGE_RETENTION_DAYS", "396", Number(1, 36_500, "days"),
         "retention of usage records; daily sums and the rows of an adopted database are kept"),
     row(Limits, "EVENTS_RETENTION_DAYS", "365", Number(1, 36_500, "days"),
         "retention of events"),
 
-    row(Logging, "LOG_LEVEL", "info", Choice(&["debug", "info", "warn", "error"]),
-        "minimum level of log lines"),
+    row(Logging, "LOG_LEVEL", "info", Word("`debug`, `info`, `warn`, `error`, or levels by module"),
+        "minimum level of log lines. `warn,bedrock_proxy=debug` sets it by module"),
     row(Logging, "LOG_FORMAT", "json", Choice(&["json", "text"]),
         "format of log lines"),
     row(Logging, "LOG_OUTPUT", "file", Choice(&["file", "stdout", "both"]),
@@ -279,8 +262,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         "max age of log files"),
     row(Logging, "LOG_RETENTION_BYTES", "1073741824", Number(1 << 20, 1 << 50, "bytes"),
         "max size of all log files together"),
-    row(Logging, "RUST_LOG", "", Text("filter"),
-        "level by module (`warn,bedrock_proxy=debug`); wins over `LOG_LEVEL`"),
     row(Logging, "AWS_BEDROCK_DEBUG", "false", Boolean,
         "log details of every request (shapes, counts, decisions), never content"),
 
@@ -328,4 +309,48 @@ pub(super) const SETTINGS: &[Setting] = &[
         "use the newest names of the semantic conventions for generative AI"),
     row(Telemetry, "OTEL_SDK_DISABLED", "false", Boolean,
         "export nothing"),
+];
+
+const fn removed(name: &'static str, advice: &'static str) -> RemovedVariable {
+    RemovedVariable { name, advice, is_error: false }
+}
+
+const fn rejected(name: &'static str, advice: &'static str) -> RemovedVariable {
+    RemovedVariable { name, advice, is_error: true }
+}
+
+/// The variables of earlier versions.
+pub(super) const REMOVED: &[RemovedVariable] = &[
+    removed(
+        "MAX_CONNECTIONS",
+        "remove it; the limit is 10,000 connections, or what the limit of open files allows",
+    ),
+    removed("HEADER_TIMEOUT_SECONDS", "remove it; the timeout of a request head is 10 seconds"),
+    removed("BODY_TIMEOUT_SECONDS", "remove it; the timeout of a request body is 60 seconds"),
+    removed("WRITE_TIMEOUT_SECONDS", "remove it; the timeout of a client that reads nothing is 120 seconds"),
+    removed(
+        "PING_INTERVAL_SECONDS",
+        "remove it; the ping interval is 15 seconds, so use idle timeouts above that",
+    ),
+    removed("FIRST_FRAME_GRACE_SECONDS", "remove it; the response head waits for at most 10 seconds"),
+    removed("ABANDONED_TIMEOUT_SECONDS", "remove it; the timeout of a detached read is 300 seconds"),
+    removed("ABANDONED_MAX", "remove it; the limit is 256 detached reads"),
+    rejected(
+        "TLS_MIN_VERSION",
+        "remove it; TLS 1.2 and 1.3 are accepted. Only a TLS proxy in front can require 1.3",
+    ),
+    rejected(
+        "AWS_ENDPOINT_URL_BEDROCK_MANTLE",
+        "set AWS_ENDPOINT_URL, for all services without a variable of their own",
+    ),
+    removed(
+        "AWS_BEDROCK_RESOLVE_PROFILES",
+        "remove it; AWS_BEDROCK_MODEL_MAPPINGS spares a profile its look-up",
+    ),
+    removed("AWS_BEDROCK_SERVER_TOOLS", "set AWS_BEDROCK_STRICT=true to reject such tools, or remove it"),
+    removed("JWT_LEEWAY_SECONDS", "remove it; the allowed clock difference is 60 seconds"),
+    rejected("QUOTA_TEAM_ON_OUTAGE", "remove it; QUOTA_USER_ON_OUTAGE applies to all limits"),
+    removed("QUOTA_LEASE_SECONDS", "remove it; reservations of a killed process expire after 60 seconds"),
+    removed("LEDGER_QUEUE", "remove it; the limit is 1,000 requests that are open or not yet stored"),
+    removed("RUST_LOG", "set LOG_LEVEL, which accepts levels by module, too"),
 ];

@@ -19,7 +19,7 @@ const OUR_TARGET: &str = "bedrock_proxy";
 /// Filter, format and destination of log lines.
 #[derive(Clone, Debug)]
 pub(crate) struct LogConfig {
-    /// `RUST_LOG`, or a filter made from `LOG_LEVEL` and `AWS_BEDROCK_DEBUG`.
+    /// `LOG_LEVEL`, or a filter made from it and `AWS_BEDROCK_DEBUG`.
     pub(crate) filter: String,
     /// `LOG_FORMAT=json`; otherwise text.
     pub(crate) json: bool,
@@ -63,23 +63,23 @@ pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
 /// Libraries log warnings and errors only: their details may contain data that the scrubber does not know. `sqlx` logs errors
 /// only: it warns about each broken connection, and the store logs the outage once.
 fn filter(env: &mut EnvReader<'_>) -> String {
-    const NAME: &str = "RUST_LOG";
-    let levels = [("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error")];
-    let mut level = env.choice("LOG_LEVEL", levels);
-    if env.boolean("AWS_BEDROCK_DEBUG") {
-        level = "debug";
+    const NAME: &str = "LOG_LEVEL";
+    let value = env.text_or_default(NAME);
+    let is_debug = env.boolean("AWS_BEDROCK_DEBUG");
+    let mut level = value.to_ascii_lowercase();
+    if !["debug", "info", "warn", "error"].contains(&level.as_str()) {
+        if value.contains('=') && EnvFilter::try_new(&value).is_ok() {
+            return value;
+        }
+        let advice =
+            "use one of: debug, info, warn, error, or levels by module such as warn,bedrock_proxy=debug";
+        env.error(NAME, Some(&value), advice);
+    }
+    if is_debug {
+        "debug".clone_into(&mut level);
     }
     let others = if level == "error" { "error" } else { "warn" };
-    let default = format!("{others},sqlx=error,{OUR_TARGET}={level}");
-    let Some(filter) = env.text(NAME) else { return default };
-    match EnvFilter::try_new(&filter) {
-        Ok(_) => filter,
-        Err(error) => {
-            let advice = "use a level such as info, or modules with levels such as warn,bedrock_proxy=debug";
-            env.error(NAME, Some(&filter), format!("not a filter ({error}); {advice}"));
-            default
-        }
-    }
+    format!("{others},sqlx=error,{OUR_TARGET}={level}")
 }
 
 fn file(env: &mut EnvReader<'_>) -> Option<PathBuf> {
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(load_log(&[("LOG_LEVEL", "error")]).filter, "error,sqlx=error,bedrock_proxy=error");
         let debug = [("AWS_BEDROCK_DEBUG", "true"), ("LOG_LEVEL", "info")];
         assert_eq!(load_log(&debug).filter, "warn,sqlx=error,bedrock_proxy=debug");
-        assert_eq!(load_log(&[debug[0], ("RUST_LOG", "info,hyper=trace")]).filter, "info,hyper=trace");
+        assert_eq!(load_log(&[debug[0], ("LOG_LEVEL", "info,hyper=trace")]).filter, "info,hyper=trace");
     }
 
     #[test]
@@ -380,7 +380,7 @@ mod tests {
             ("LOG_OUTPUT", "stderr", "use one of: file, stdout, both"),
             ("LOG_FORMAT", "xml", "use one of: json, text"),
             ("LOG_LEVEL", "loud", "use one of: debug"),
-            ("RUST_LOG", "bedrock_proxy=loud", "not a filter"),
+            ("LOG_LEVEL", "bedrock_proxy=loud", "levels by module"),
             ("LOG_FILE_PATH", "/dev/stdout", "LOG_OUTPUT=stdout"),
             ("LOG_FILE_PATH", "/tmp", "name a file in it"),
             ("LOG_FILE_PATH", "logs/", "name a file in it"),

@@ -32,10 +32,10 @@ fn all_errors_are_reported_at_once() {
         ("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE"),
         ("AWS_BEDROCK_REGION", "us east 1"),
         ("LOG_OUTPUT", "stderr"),
-        ("PING_INTERVAL_SECONDS", "61"),
+        ("QUOTA_CACHE_READ_PERCENT", "101"),
     ]);
     let expected =
-        ["PORT", "AWS_BEDROCK_DEBUG", "AWS_BEDROCK_SECRET_KEY", "AWS_BEDROCK_REGION", "LOG_OUTPUT", "PING"];
+        ["PORT", "AWS_BEDROCK_DEBUG", "AWS_BEDROCK_SECRET_KEY", "AWS_BEDROCK_REGION", "LOG_OUTPUT", "QUOTA"];
     for variable in expected {
         assert!(text.contains(variable), "{variable} is missing in:\n{text}");
     }

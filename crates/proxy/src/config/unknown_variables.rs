@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 
 use super::ConfigError;
+use super::settings::REMOVED;
 
 /// Prefixes that no other program uses.
-const OUR_PREFIXES: [&str; 6] =
-    ["AWS_BEDROCK_", "AWS_BEARER_TOKEN_", "JWT_", "QUOTA_", "LEDGER_", "ABANDONED_"];
+const OUR_PREFIXES: [&str; 4] = ["AWS_BEDROCK_", "AWS_BEARER_TOKEN_", "JWT_", "QUOTA_"];
 /// Prefixes that other programs use too.
 const SHARED_PREFIXES: [&str; 3] = ["DB_", "LOG_", "TLS_"];
 /// Prefixes of other programs; we read some of their variables.
@@ -37,6 +37,14 @@ pub(super) fn find(
     let others = environment.filter(|name| !in_file.contains(name)).map(|name| (name, false));
     for (name, from_file) in in_file.iter().map(|name| (name.clone(), true)).chain(others) {
         if known.contains(name.as_str()) {
+            continue;
+        }
+        if let Some(removed) = REMOVED.iter().find(|removed| removed.name == name) {
+            let reason = format!("this variable was removed; {}", removed.advice);
+            match removed.is_error {
+                true => found.errors.push(ConfigError { variable: name, value: None, reason }),
+                false => found.warnings.push(format!("{name} has no effect: {reason}")),
+            }
             continue;
         }
         let (is_ours, suggestion) = (has_prefix(&name, &OUR_PREFIXES), nearest(known, &name));
@@ -124,6 +132,24 @@ mod tests {
         assert_eq!(found.errors.len(), 1, "{found:?}");
         assert!(found.errors[0].to_string().starts_with("JWT_SECRET: "));
         assert_eq!(found.warnings.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn removed_variables_are_reported_with_advice() {
+        for removed in REMOVED {
+            assert!(settings::setting(removed.name).is_none(), "{}", removed.name);
+            for found in [check(&[removed.name], &[]), check(&[], &[removed.name])] {
+                let errors = found.errors.iter().map(ToString::to_string);
+                let texts: Vec<_> = errors.chain(found.warnings.iter().cloned()).collect();
+                let [text] = texts.as_slice() else { panic!("{found:?}") };
+                assert!(text.starts_with(removed.name) && text.ends_with(removed.advice), "{text}");
+                assert_eq!(found.errors.is_empty(), !removed.is_error, "{found:?}");
+            }
+            let named = removed.advice.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
+            for name in named.filter(|word| word.contains('_')) {
+                assert!(settings::names().contains(name), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::env::EnvReader;
 /// Queue and retention of usage records and audit events.
 #[derive(Clone, Debug)]
 pub struct UsageConfig {
-    /// `LEDGER_QUEUE`: requests that may be open or not yet stored; further requests wait.
-    pub(crate) queue: usize,
+    /// Requests that may be open or not yet stored; further requests wait.
+    pub queue: usize,
     /// `USAGE_RETENTION_DAYS`: retention of usage records; daily aggregates stay.
     pub(crate) usage_days: u32,
     /// `EVENTS_RETENTION_DAYS`: retention of audit events.
@@ -16,11 +16,13 @@ pub struct UsageConfig {
     pub(crate) new_users: NewUserConfig,
 }
 
+/// Bounds the memory of records that are not stored yet.
+const QUEUE_CAPACITY: usize = 1000;
+
 pub(super) fn usage(env: &mut EnvReader<'_>, new_users: NewUserConfig) -> UsageConfig {
     UsageConfig {
         new_users,
-        // Bounds the memory of records that are not stored yet.
-        queue: env.number("LEDGER_QUEUE"),
+        queue: QUEUE_CAPACITY,
         // 13 months, so that a month can be compared with the same month of the last year.
         usage_days: env.number("USAGE_RETENTION_DAYS"),
         // One year of audit events.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{DoctorOptions, Finding, humanize_duration, models};
 use crate::bedrock::{Bedrock, CredentialStatus, UpstreamError};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 
 /// AWS rejects a signature whose time differs by more than 5 minutes.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
@@ -123,21 +123,13 @@ async fn model_lists(bedrock: &Bedrock, config: &Config, report: &mut (dyn FnMut
     report(finding);
     let mappings = config.catalog.mappings.iter();
     for (name, arn) in mappings.filter(|(_, id)| id.contains(":application-inference-profile/")) {
-        report(inference_profile(bedrock, name, arn, &config.bedrock.control).await);
+        report(inference_profile(bedrock, name, arn).await);
     }
 }
 
 /// The model of an application inference profile. Without a look-up its name decides which capabilities it has.
-async fn inference_profile(
-    bedrock: &Bedrock,
-    name: &str,
-    arn: &str,
-    control: &config::ControlPlaneConfig,
-) -> Finding {
+async fn inference_profile(bedrock: &Bedrock, name: &str, arn: &str) -> Finding {
     let subject = format!("{name}'s profile");
-    if !control.resolve_profiles {
-        return Finding::note(&subject, "not looked up: AWS_BEDROCK_RESOLVE_PROFILES=false");
-    }
     match bedrock.inference_profile(arn).await {
         Ok(profile) => {
             let models: Vec<_> = profile.arns().filter_map(|arn| arn.rsplit('/').next()).collect();

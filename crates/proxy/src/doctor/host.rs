@@ -115,13 +115,13 @@ pub(super) fn open_files(config: &Config) -> Finding {
     let wanted = config.server.max_connections;
     let allowed = file_limit::max_connections_after_raise(wanted);
     if allowed == wanted {
-        return Finding::ok(NAME, format!("the limit allows MAX_CONNECTIONS={wanted}"));
+        return Finding::ok(NAME, format!("the limit allows {wanted} connections"));
     }
     let needed = file_limit::files_for(wanted);
     Finding::note(
         NAME,
         format!(
-            "the limit allows {allowed} of MAX_CONNECTIONS={wanted}; further connections wait. Set LimitNOFILE={needed} in the \
+            "the limit allows {allowed} of {wanted} connections; further connections wait. Set LimitNOFILE={needed} in the \
              unit, or `ulimit -Hn {needed}`"
         ),
     )

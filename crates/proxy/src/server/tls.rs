@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certificate::{self, CertificateError, CertifiedPair};
 use crate::clock::Clock;
-use crate::config::{self, TlsVersion};
+use crate::config;
 use crate::crypto;
 use crate::telemetry::metrics::Metrics;
 
@@ -91,12 +91,8 @@ impl Tls {
         let pair = certificate::read(&config.certificate, &config.key)?;
         warn_about_expiry(&pair, &clock);
         let current = Arc::new(CurrentCertificate(RwLock::new(pair)));
-        let versions: &[_] = match config.min_version {
-            TlsVersion::V1_2 => &[&TLS13, &TLS12],
-            TlsVersion::V1_3 => &[&TLS13],
-        };
         let mut acceptor = ServerConfig::builder_with_provider(crypto::provider())
-            .with_protocol_versions(versions)?
+            .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         acceptor.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -220,11 +216,7 @@ mod tests {
     use crate::certificate::fixtures::CertificateFiles;
 
     fn tls(files: &CertificateFiles, clock: Clock) -> Tls {
-        let config = config::TlsConfig {
-            certificate: files.certificate.clone(),
-            key: files.key.clone(),
-            min_version: TlsVersion::V1_2,
-        };
+        let config = config::TlsConfig { certificate: files.certificate.clone(), key: files.key.clone() };
         Tls::new(&config, clock).unwrap()
     }
 

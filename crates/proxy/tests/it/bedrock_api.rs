@@ -88,8 +88,7 @@ async fn project_header_is_forwarded_and_signed() {
 #[tokio::test]
 async fn ids_are_decoded_once_and_encoded_once() {
     let mapping = format!("my/model={SONNET}:0");
-    let variables =
-        [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str()), ("AWS_BEDROCK_RESOLVE_PROFILES", "false")];
+    let variables = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
     let server = test_server_with(&variables, |_| {}).await;
     let arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
     for (typed, sent) in [

@@ -116,12 +116,8 @@ async fn endless_response_is_an_error_and_charged() {
     for (block, delta) in [text, thinking, call] {
         for path in ["/v1/messages", "/v1/chat/completions"] {
             let url = endless(block.clone(), delta.clone()).await;
-            let variables = [
-                ("AWS_ENDPOINT_URL", url.as_str()),
-                ("AWS_BEDROCK_ROUTE", "messages"),
-                ("ABANDONED_MAX", "0"),
-            ];
-            let server = test_server_with(&variables, |_| {}).await;
+            let variables = [("AWS_ENDPOINT_URL", url.as_str()), ("AWS_BEDROCK_ROUTE", "messages")];
+            let server = test_server_with(&variables, |config| config.inference.max_detached_reads = 0).await;
             let response = server.request("POST", path, &[], body()).await;
             assert_eq!(response.status, 502, "{path} {block}: {}", response.body);
             assert!(response.body.contains("larger than 32 MiB"), "{}", response.body);
@@ -133,7 +129,7 @@ async fn endless_response_is_an_error_and_charged() {
 }
 
 /// It is read for 128 MiB behind the 32 MiB of the message. Without a bound it would be read until
-/// `ABANDONED_TIMEOUT_SECONDS`.
+/// `detached_read_timeout`.
 #[tokio::test]
 async fn endless_response_without_a_client_is_given_up() {
     let long = "word ".repeat(20_000);

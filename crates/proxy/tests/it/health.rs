@@ -144,7 +144,7 @@ async fn an_api_key_is_not_sent_to_sts() {
 async fn database_outage_fails_readiness_when_fail_closed() {
     let away = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable");
     let servers = [("open", 200), ("closed", 503)].map(|(policy, status)| async move {
-        let server = test_server_with(&[away, ("QUOTA_TEAM_ON_OUTAGE", policy)], |_| {}).await;
+        let server = test_server_with(&[away, ("QUOTA_USER_ON_OUTAGE", policy)], |_| {}).await;
         let answer = server.get("/readyz?verbose").await;
         assert_eq!(answer.status, status, "{}", answer.body);
         assert!(answer.body.contains("database"), "{}", answer.body);

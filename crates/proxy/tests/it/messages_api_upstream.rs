@@ -145,7 +145,7 @@ async fn mantle_model_is_called_and_counted_on_mantle() {
     let running = spawn(mantle.run());
     let file = row("claude-opus-5", r#""mantle":true"#);
     let file = file.path().to_str().unwrap();
-    let variables = [("AWS_BEDROCK_MODELS_FILE", file), ("AWS_ENDPOINT_URL_BEDROCK_MANTLE", url.as_str())];
+    let variables = [("AWS_BEDROCK_MODELS_FILE", file), ("AWS_ENDPOINT_URL", url.as_str())];
     let server = test_server_with(&variables, |_| {}).await;
     for stream in [true, false] {
         let mut body = message_body("Hello", stream);

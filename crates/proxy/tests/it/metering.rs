@@ -73,7 +73,7 @@ async fn disconnected_client_pays_for_the_whole_response() {
 
 #[tokio::test]
 async fn refused_detached_read_charges_the_worst_case() {
-    let server = test_server_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
+    let server = test_server_with(&[], |config| config.inference.max_detached_reads = 0).await;
     let mut response = server.send(post(message_body("[paced 2000 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
     drop(response);

@@ -30,7 +30,7 @@ async fn metrics_are_openmetrics() {
 
 #[tokio::test]
 async fn open_and_detached_streams_are_counted() {
-    let server = test_server_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
+    let server = test_server_with(&[], |config| config.inference.max_detached_reads = 0).await;
     let mut response = server.send(post(message_body("[paced 2000 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
     becomes(&server, "bedrock_proxy_streams_active", "1").await;

@@ -158,12 +158,8 @@ async fn request_is_charged_to_its_starting_period() {
     let start =
         std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(now() / 60 * 60 + 30).unwrap());
     let clock = Clock::manual(start);
-    let variables = [
-        ("JWT_SECRET_KEY", KEY),
-        ("QUOTA_RESET_CRON", "* * * * *"),
-        ("DEFAULT_USER_DAILY_TOKENS", "60"),
-        ("JWT_LEEWAY_SECONDS", "300"),
-    ];
+    let variables =
+        [("JWT_SECRET_KEY", KEY), ("QUOTA_RESET_CRON", "* * * * *"), ("DEFAULT_USER_DAILY_TOKENS", "60")];
     let server = test_server_at(clock.clone(), &variables, |_| {}).await;
     let token = token("ana", &json!({}));
     let first = server.app.quota.period();

@@ -297,7 +297,7 @@ async fn secrets_and_content_are_never_written() {
         ("DATABASE_URL", with_password.as_str()),
         ("DB_MIN_CONNS", "0"),
         ("AWS_BEDROCK_ROUTE", "invoke"),
-        ("RUST_LOG", "trace"),
+        ("LOG_LEVEL", "trace,bedrock_proxy=trace"),
     ];
     search(&url, &bearer, Some(&database), "ABRT").await;
 }

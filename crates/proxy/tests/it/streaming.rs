@@ -85,8 +85,8 @@ async fn detached_response_is_read_to_its_end() {
 
 #[tokio::test]
 async fn detached_reads_beyond_the_maximum_are_dropped() {
-    let none = [("ABANDONED_MAX", "0")];
-    let (server, line) = abandon("claude-gone-crowd", "[paced 2000 5]", true, &none, |_| {}).await;
+    let none = |config: &mut Config| config.inference.max_detached_reads = 0;
+    let (server, line) = abandon("claude-gone-crowd", "[paced 2000 5]", true, &[], none).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
     assert!(!server.bedrock.requests()[0].complete, "the fake could not play to its end");
 }

@@ -26,16 +26,17 @@ struct TestRecorder {
 
 impl TestRecorder {
     async fn new() -> Self {
-        Self::with("1000").await
+        Self::with(1000).await
     }
 
-    async fn with(queue: &str) -> Self {
+    async fn with(queue: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().to_str().unwrap().to_owned();
-        let set = [("DATA_DIR", data.as_str()), ("LEDGER_QUEUE", queue)];
+        let set = [("DATA_DIR", data.as_str())];
         let lookup =
             |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let config = Config::load(lookup).unwrap();
+        let mut config = Config::load(lookup).unwrap();
+        config.usage.queue = queue;
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.unwrap();
         let usage = open(folder.path(), &config, &store);
@@ -212,7 +213,7 @@ async fn unreadable_wal_lines_are_quarantined() {
 
 #[tokio::test]
 async fn full_queue_delays_admission() {
-    let recorder = TestRecorder::with("10").await;
+    let recorder = TestRecorder::with(10).await;
     let mut places = Vec::new();
     for _ in 0..10 {
         places.push(recorder.usage.reserve_slot().await.unwrap());
@@ -231,7 +232,7 @@ async fn full_queue_delays_admission() {
 
 #[tokio::test]
 async fn unavailable_database_never_fills_the_queue() {
-    let recorder = TestRecorder::with("10").await;
+    let recorder = TestRecorder::with(10).await;
     recorder.usage.start(&recorder.tasks);
     recorder.store.close().await;
     for number in 0..200 {
@@ -267,7 +268,7 @@ async fn retention_runs_beside_the_writer() {
 
 #[tokio::test]
 async fn full_queue_is_an_error_in_time() {
-    let recorder = TestRecorder::with("10").await;
+    let recorder = TestRecorder::with(10).await;
     let mut slots = Vec::new();
     for _ in 0..10 {
         slots.push(recorder.usage.reserve_slot().await.unwrap());

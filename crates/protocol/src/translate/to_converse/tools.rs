@@ -103,7 +103,7 @@ impl ConverseRequestBuilder {
             .iter()
             .map(|tool| Offered { kind: tool.kind.as_deref(), name: tool.name.as_deref() })
             .collect();
-        let left_out = left_out(&offered, forced, self.options.server_tools)?;
+        let left_out = left_out(&offered, forced)?;
         for tool in &left_out {
             self.diagnostics.dropped(path.index(tool.index), tool.what.as_str());
         }

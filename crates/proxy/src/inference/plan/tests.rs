@@ -54,7 +54,7 @@ pub(in crate::inference) async fn served(data: &TempDir, route: &str) -> Served 
     let recorder =
         UsageRecorder::open(&wal, &config.usage, store.clone(), clock.clone(), Arc::clone(&metrics));
     let quota = Quota::new(config.quota.clone(), store, Arc::new(recorder.unwrap()), clock.clone());
-    let models = ModelResolver::new(Arc::clone(&catalog), Arc::clone(&bedrock), &tasks, false);
+    let models = ModelResolver::new(Arc::clone(&catalog), Arc::clone(&bedrock), &tasks);
     let telemetry = TelemetrySinks {
         metrics: Arc::clone(&metrics),
         otel: Otel::open(&config.otel, None, &tasks).unwrap(),

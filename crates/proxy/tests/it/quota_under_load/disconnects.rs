@@ -79,8 +79,7 @@ const KEPT: usize = 64;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_clients_who_leave_leave_nothing_behind() {
     let stage = Stage::new().await;
-    // Room for all, so that nothing is guessed.
-    let mut replica = stage.replica("replica0", &Place::Sqlite("".into()), &[("ABANDONED_MAX", "10000")]);
+    let mut replica = stage.replica("replica0", &Place::Sqlite("".into()), &[]);
     let place = Place::Sqlite(stage.home.path().join("replica0/data/bedrock-proxy.db"));
     let address = replica.address;
     let (sockets, alive) = (replica.sockets(), tasks(address).await);
