@@ -10,8 +10,6 @@ mod database;
 mod dotenv;
 mod effective;
 mod env;
-#[cfg(test)]
-mod generated;
 mod inference;
 mod load;
 mod models;

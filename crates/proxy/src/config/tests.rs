@@ -1,3 +1,5 @@
+mod documents;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! `.env.example` and the tables of `docs/operations.md`, generated from the table of settings. A test that finds an old file
-//! writes the new one and fails once.
+//! Files that agree with the table of settings. `.env.example` and the tables of `docs/operations.md` are generated from it: a
+//! test that finds an old one writes the new one and fails once. The other files name only variables that exist.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::settings::{Kind, SETTINGS, Section, Setting};
+use crate::config::settings::{self, Kind, REMOVED, SETTINGS, Section, Setting};
 
 const SECTIONS: [(Section, &str); 8] = [
     (Section::Server, "Server"),
@@ -150,8 +150,12 @@ fn operations(page: &str) -> String {
     page
 }
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 fn assert_current(name: &str, render: impl Fn(&str) -> String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+    let path = root().join(name);
     let old = std::fs::read_to_string(&path).unwrap();
     let new = render(&old);
     if new != old {
@@ -190,8 +194,7 @@ fn defaults_are_valid_values() {
 
 #[test]
 fn helm_chart_rejects_every_secret_in_its_config() {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/helm/bedrock-proxy/templates/_helpers.tpl");
+    let path = root().join("deploy/helm/bedrock-proxy/templates/_helpers.tpl");
     let text = std::fs::read_to_string(path).unwrap();
     let list = text.split("range $name := list ").nth(1).unwrap();
     let mut listed: Vec<_> = list.split(" }}").next().unwrap().split(' ').collect();
@@ -200,4 +203,95 @@ fn helm_chart_rejects_every_secret_in_its_config() {
     listed.sort_unstable();
     secrets.sort_unstable();
     assert_eq!(listed, secrets);
+}
+
+/// Names in the documentation and in `deploy` that are not variables of this program.
+const OTHER_NAMES: [&str; 24] = [
+    "ADMIN_TOKEN",
+    "AF_INET",
+    "AF_INET6",
+    "AF_UNIX",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "AWS_CONFIG_FILE",
+    "AWS_PROFILE",
+    "BEDROCK_PROXY_COMMIT",
+    "BEDROCK_PROXY_ENV",
+    "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "DAC_OVERRIDE",
+    "DECISION_TTL",
+    "INVALID_PAYMENT_INSTRUMENT",
+    "LC_ALL",
+    "LC_MESSAGES",
+    "POSTGRES_DB",
+    "POSTGRES_INITDB_ARGS",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_USER",
+    "RELEASE_SIGNING_KEY",
+    "RUSTC_WRAPPER",
+    "RUST_VERSION",
+];
+
+/// The text between backticks.
+fn code(markdown: &str) -> String {
+    markdown.split('`').skip(1).step_by(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The names in `text` that look like variables.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
+    let words = text.split(move |letter| !is_part(letter));
+    words.filter(|word| {
+        word.len() >= 5
+            && word.starts_with(|first: char| first.is_ascii_uppercase())
+            && word.contains('_')
+            && !word.ends_with('_')
+    })
+}
+
+/// All files in a folder of the repository, or the file.
+fn files_in(path: &Path, files: &mut Vec<PathBuf>) {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries.for_each(|entry| files_in(&entry.unwrap().path(), files)),
+        Err(_) => files.push(path.to_owned()),
+    }
+}
+
+/// Asserts that each name in the files is in the table, or is one of `OTHER_NAMES`.
+fn assert_known(paths: &[&str], text_of: impl Fn(&str) -> String, others: &[&str]) {
+    let (known, mut files) = (settings::names(), Vec::new());
+    paths.iter().for_each(|path| files_in(&root().join(path), &mut files));
+    for file in files {
+        // Others are images.
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        for name in variables(&text_of(&text)) {
+            // OpenTelemetry's SDK reads some of these itself.
+            let is_known = known.contains(name) || name.starts_with("OTEL_");
+            let is_known = is_known || OTHER_NAMES.contains(&name) || others.contains(&name);
+            assert!(is_known, "{} names {name}, which is no variable", file.display());
+        }
+    }
+}
+
+#[test]
+fn documentation_names_existing_variables_only() {
+    assert_known(&["README.md", "README.es.md", "SECURITY.md", "docs"], code, &[]);
+    let removed: Vec<_> = REMOVED.iter().map(|removed| removed.name).collect();
+    assert_known(&["CHANGELOG.md"], code, &removed);
+}
+
+#[test]
+fn deployments_name_existing_variables_only() {
+    assert_known(
+        &["deploy", "compose.yaml", "compose.demo.yaml", "Dockerfile"],
+        str::to_owned,
+        &["RUSTUP_TOOLCHAIN"],
+    );
+}
+
+#[test]
+fn table_has_at_most_eighty_variables() {
+    let own = SETTINGS.iter().filter(|setting| !setting.name.starts_with("OTEL_")).count();
+    assert!(own <= 74, "{own}");
 }
