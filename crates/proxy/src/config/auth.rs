@@ -125,22 +125,14 @@ pub(super) fn callers(env: &mut EnvReader<'_>) -> CallerConfig {
     CallerConfig {
         new_users: NewUserConfig {
             provision: env.boolean("PROVISION_USERS"),
-            user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS"),
-            team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS"),
+            user_limit: env.parse("DEFAULT_USER_DAILY_TOKENS", parse_limit).flatten(),
+            team_limit: env.parse("DEFAULT_TEAM_DAILY_TOKENS", parse_limit).flatten(),
         },
         on_outage: env.choice("AUTH_ON_OUTAGE", on_outage),
         // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
         max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER"),
         guest: None,
     }
-}
-
-fn daily_limit(env: &mut EnvReader<'_>, name: &'static str) -> Option<i64> {
-    let value = env.text_or_default(name);
-    parse_limit(&value).unwrap_or_else(|reason| {
-        env.error(name, Some(&value), reason);
-        None
-    })
 }
 
 /// Parses a daily limit: a number of tokens, or `unlimited`, which gives `None`.

@@ -62,19 +62,19 @@ pub(crate) struct ControlPlaneConfig {
 
 pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
     let config = BedrockConfig {
-        region: region(env),
+        region: env.parse("AWS_BEDROCK_REGION", parse::region).unwrap_or_default(),
         keys: access_keys(env),
         bearer: env.secret("AWS_BEARER_TOKEN_BEDROCK"),
-        endpoint: endpoint(env, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        endpoint: env.parse("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", parse::endpoint),
         fips: env.boolean("AWS_USE_FIPS_ENDPOINT"),
         dual_stack: env.boolean("AWS_USE_DUALSTACK_ENDPOINT"),
-        ca_bundle: ca_bundle(env),
+        ca_bundle: env.parse("AWS_CA_BUNDLE", parse::pem_file),
         control: ControlPlaneConfig {
-            endpoint: endpoint(env, "AWS_ENDPOINT_URL_BEDROCK"),
+            endpoint: env.parse("AWS_ENDPOINT_URL_BEDROCK", parse::endpoint),
             discover: env.boolean("AWS_BEDROCK_DISCOVER_MODELS"),
         },
-        mantle: endpoint(env, "AWS_ENDPOINT_URL"),
-        sts: endpoint(env, "AWS_ENDPOINT_URL_STS"),
+        mantle: env.parse("AWS_ENDPOINT_URL", parse::endpoint),
+        sts: env.parse("AWS_ENDPOINT_URL_STS", parse::endpoint),
     };
     let is_custom = config.endpoints().next().is_some();
     for (name, enabled) in
@@ -85,29 +85,6 @@ pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
         }
     }
     config
-}
-
-fn region(env: &mut EnvReader<'_>) -> String {
-    const NAME: &str = "AWS_BEDROCK_REGION";
-    let region = env.text_or_default(NAME);
-    if !parse::is_region(&region) {
-        env.error(NAME, Some(&region), "not an AWS region; use one such as us-east-1");
-    }
-    region
-}
-
-fn endpoint(env: &mut EnvReader<'_>, name: &'static str) -> Option<Uri> {
-    let value = env.text(name)?;
-    parse::endpoint(&value).map_err(|reason| env.error(name, Some(&value), reason)).ok()
-}
-
-fn ca_bundle(env: &mut EnvReader<'_>) -> Option<PathBuf> {
-    let path = PathBuf::from(env.text("AWS_CA_BUNDLE")?);
-    if let Err(error) = std::fs::metadata(&path) {
-        let value = path.display().to_string();
-        env.error("AWS_CA_BUNDLE", Some(&value), format!("cannot be read ({error}); name a PEM file"));
-    }
-    Some(path)
 }
 
 fn access_keys(env: &mut EnvReader<'_>) -> Option<AccessKeyConfig> {

@@ -22,11 +22,12 @@ pub(crate) enum CorsOrigins {
     Any,
 }
 
-const HOSTS: &str = "ALLOWED_HOSTS";
-const ORIGINS: &str = "CORS_ALLOWED_ORIGINS";
-
 pub(super) fn browsers(env: &mut EnvReader<'_>, auth: &AuthConfig) -> BrowserConfig {
-    BrowserConfig { allowed_hosts: allowed_hosts(env), cors_origins: cors_origins(env, auth) }
+    let cors_origins = env.parse("CORS_ALLOWED_ORIGINS", |text| origins(text, auth));
+    BrowserConfig {
+        allowed_hosts: env.parse("ALLOWED_HOSTS", hosts).unwrap_or(Some(Vec::new())),
+        cors_origins: cors_origins.unwrap_or(CorsOrigins::List(Vec::new())),
+    }
 }
 
 /// The items of a list that is separated by commas, in lower case.
@@ -35,44 +36,30 @@ fn items(text: &str) -> Vec<String> {
     items.filter(|item| !item.is_empty()).collect()
 }
 
-fn allowed_hosts(env: &mut EnvReader<'_>) -> Option<Vec<String>> {
-    let Some(value) = env.text(HOSTS) else { return Some(Vec::new()) };
-    let names = items(&value);
+/// Host names; `None` is every name.
+fn hosts(text: &str) -> Result<Option<Vec<String>>, &'static str> {
+    let names = items(text);
     if names == ["*"] {
-        return None;
+        return Ok(None);
     }
-    if !names.iter().all(|name| is_host(name)) {
-        env.error(
-            HOSTS,
-            Some(&value),
-            "use host names without a scheme, a port or a path, separated by commas, or * for every name",
-        );
-    }
-    Some(names)
+    names
+        .iter()
+        .all(|name| is_host(name))
+        .then_some(Some(names))
+        .ok_or("use host names without a scheme, a port or a path, separated by commas, or * for every name")
 }
 
-fn cors_origins(env: &mut EnvReader<'_>, auth: &AuthConfig) -> CorsOrigins {
-    let Some(value) = env.text(ORIGINS) else { return CorsOrigins::List(Vec::new()) };
-    let origins = items(&value);
-    if origins == ["*"] {
-        if auth.secret.is_none() {
-            env.error(
-                ORIGINS,
-                Some(&value),
-                "without authentication, every web page that a user opens could spend your AWS money; name the \
-                 origins, or set JWT_SECRET_KEY",
-            );
-        }
-        return CorsOrigins::Any;
-    }
-    if !origins.iter().all(|origin| is_origin(origin)) {
-        env.error(
-            ORIGINS,
-            Some(&value),
+fn origins(text: &str, auth: &AuthConfig) -> Result<CorsOrigins, &'static str> {
+    let origins = items(text);
+    if origins != ["*"] {
+        return origins.iter().all(|origin| is_origin(origin)).then_some(CorsOrigins::List(origins)).ok_or(
             "use origins such as https://app.example.com or http://localhost:3000, without a path, separated by commas",
         );
     }
-    CorsOrigins::List(origins)
+    auth.secret.as_ref().map(|_| CorsOrigins::Any).ok_or(
+        "without authentication, every web page that a user opens could spend your AWS money; name the origins, or set \
+         JWT_SECRET_KEY",
+    )
 }
 
 /// Whether `text` can be the host of a URL: a name, an IPv4 address, or an IPv6 address in brackets.
@@ -106,6 +93,9 @@ fn is_origin(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOSTS: &str = "ALLOWED_HOSTS";
+    const ORIGINS: &str = "CORS_ALLOWED_ORIGINS";
     use crate::config::env::lookup_in;
     use crate::config::{Config, ConfigError};
 

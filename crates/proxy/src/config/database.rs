@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::env::EnvReader;
+use super::parse;
 use crate::secret::Secret;
 
 /// Storage of users, quotas, usage and events.
@@ -81,7 +82,13 @@ pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
         let value = min_connections.to_string();
         env.error("DB_MIN_CONNS", Some(&value), "more than DB_MAX_CONNS; use a smaller number");
     }
-    DatabaseConfig { data_dir, url, max_connections, min_connections, ssl_root_cert: root_certificate(env) }
+    DatabaseConfig {
+        data_dir,
+        url,
+        max_connections,
+        min_connections,
+        ssl_root_cert: env.parse("DB_SSLROOTCERT", parse::pem_file),
+    }
 }
 
 /// The parts, and the name of the first one that is set.
@@ -137,16 +144,6 @@ fn passwords(url: &str) -> Vec<String> {
     let both =
         encoded.flat_map(|text| [text.to_owned(), percent_decode_str(text).decode_utf8_lossy().into_owned()]);
     both.filter(|password| !password.is_empty()).collect()
-}
-
-fn root_certificate(env: &mut EnvReader<'_>) -> Option<PathBuf> {
-    const NAME: &str = "DB_SSLROOTCERT";
-    let path = PathBuf::from(env.text(NAME)?);
-    if let Err(error) = std::fs::metadata(&path) {
-        let value = path.display().to_string();
-        env.error(NAME, Some(&value), format!("cannot be read ({error}); name a PEM file"));
-    }
-    Some(path)
 }
 
 #[cfg(test)]

@@ -201,6 +201,17 @@ impl<'a> EnvReader<'a> {
         found.into_iter().next()
     }
 
+    /// The value, or the default of its row, converted by `parse`, whose error is the reason. `None` without both, and after an
+    /// error.
+    pub(super) fn parse<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = Some(self.text_or_default(name)).filter(|value| !value.is_empty())?;
+        parse(&value).map_err(|reason| self.error(name, Some(&value), reason)).ok()
+    }
+
     /// The value, or the default of its row, converted by `parse`; `expected` tells what a valid value is.
     fn parsed<T>(
         &mut self,
@@ -208,13 +219,7 @@ impl<'a> EnvReader<'a> {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        if let Some(value) = self.text(name) {
-            match parse(&value) {
-                Some(value) => return Some(value),
-                None => self.error(name, Some(&value), expected),
-            }
-        }
-        parse(default(name))
+        self.parse(name, |value| parse(value).ok_or(expected)).or_else(|| parse(default(name)))
     }
 
     /// A value of kind `Boolean`.

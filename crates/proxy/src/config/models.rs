@@ -95,15 +95,12 @@ fn describe(error: &serde_json::Error) -> String {
 
 pub(super) fn catalog(env: &mut EnvReader<'_>, region: &str) -> CatalogConfig {
     CatalogConfig {
-        default_model: default_model(env),
+        default_model: Some(env.word("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL"))
+            .filter(|model| !model.is_empty()),
         mappings: mappings(env),
         prefix: prefix(env, region),
-        models: models(env),
+        models: env.parse("AWS_BEDROCK_MODELS_FILE", read_models).unwrap_or_default(),
     }
-}
-
-fn default_model(env: &mut EnvReader<'_>) -> Option<String> {
-    Some(env.word("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL")).filter(|model| !model.is_empty())
 }
 
 fn mappings(env: &mut EnvReader<'_>) -> Vec<(String, String)> {
@@ -119,25 +116,13 @@ fn mappings(env: &mut EnvReader<'_>) -> Vec<(String, String)> {
 
 fn prefix(env: &mut EnvReader<'_>, region: &str) -> Option<&'static str> {
     const NAME: &str = "AWS_BEDROCK_REGION_PREFIX";
-    let Some(value) = env.text(NAME) else {
-        let prefix = parse::prefix_of_region(region);
-        env.set_default(NAME, prefix);
-        return Some(prefix);
-    };
-    parse::prefix(&value).unwrap_or_else(|reason| {
-        env.error(NAME, Some(&value), reason);
-        None
-    })
+    let default = parse::prefix_of_region(region);
+    env.set_default(NAME, default);
+    env.parse(NAME, parse::prefix).unwrap_or(Some(default))
 }
 
-fn models(env: &mut EnvReader<'_>) -> Vec<ModelConfig> {
-    const NAME: &str = "AWS_BEDROCK_MODELS_FILE";
-    let Some(path) = env.text(NAME) else { return Vec::new() };
-    let read = std::fs::read_to_string(&path)
-        .map_err(|error| format!("cannot be read ({error}); name a JSON file of model rows"));
-    let example = |reason| format!("{reason}; .env.example has an example");
-    read.and_then(|json| parse_models(&json).map_err(example)).unwrap_or_else(|reason| {
-        env.error(NAME, Some(&path), reason);
-        Vec::new()
-    })
+fn read_models(path: &str) -> Result<Vec<ModelConfig>, String> {
+    let json = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot be read ({error}); name a JSON file of model rows"))?;
+    parse_models(&json).map_err(|reason| format!("{reason}; .env.example has an example"))
 }

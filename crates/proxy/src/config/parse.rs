@@ -1,5 +1,7 @@
 //! Values with a grammar: mappings, regions, prefixes, endpoints.
 
+use std::path::PathBuf;
+
 use http::Uri;
 
 /// Inference-profile prefixes of Bedrock.
@@ -51,6 +53,17 @@ pub(crate) fn is_region(text: &str) -> bool {
         && words.iter().all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()))
         && !number.is_empty()
         && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A region.
+pub(super) fn region(text: &str) -> Result<String, &'static str> {
+    if is_region(text) { Ok(text.to_owned()) } else { Err("not an AWS region; use one such as us-east-1") }
+}
+
+/// The path of a file that can be read.
+pub(super) fn pem_file(path: &str) -> Result<PathBuf, String> {
+    let found = std::fs::metadata(path).map(|_| path.into());
+    found.map_err(|error| format!("cannot be read ({error}); name a PEM file"))
 }
 
 /// A prefix by name; `none` means model ids without an inference profile.

@@ -81,23 +81,13 @@ pub(super) fn quota(env: &mut EnvReader<'_>) -> QuotaConfig {
 fn schedule(env: &mut EnvReader<'_>) -> Schedule {
     const CRON: &str = "QUOTA_RESET_CRON";
     const ZONE: &str = "QUOTA_RESET_TIMEZONE";
-    let (cron, zone) = (env.text(CRON), env.text(ZONE));
-    if cron.is_none() && zone.is_none() {
+    if env.text(CRON).is_none() && env.text(ZONE).is_none() {
         return Schedule::daily();
     }
-    let (cron_text, zone_name) = (env.text_or_default(CRON), env.text_or_default(ZONE));
-    if let Err(reason) = Schedule::parse("0 0 * * *", &zone_name) {
-        env.error(ZONE, zone.as_deref(), reason);
-        // The other mistake of the two, if there is one.
-        if let Err(reason) = Schedule::parse(&cron_text, "UTC") {
-            env.error(CRON, cron.as_deref(), reason);
-        }
-        return Schedule::daily();
-    }
-    Schedule::parse(&cron_text, &zone_name).unwrap_or_else(|reason| {
-        env.error(CRON, cron.as_deref(), reason);
-        Schedule::daily()
-    })
+    let zone =
+        env.parse(ZONE, |zone| Schedule::parse("0 0 * * *", zone)).unwrap_or_else(Schedule::daily).zone;
+    let zone_name = zone.iana_name().unwrap_or("UTC");
+    env.parse(CRON, |cron| Schedule::parse(cron, zone_name)).unwrap_or_else(Schedule::daily)
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ const KEY: &str = "TLS_KEY_FILE";
 
 pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig {
     ServerConfig {
-        host: host(env, auth),
+        host: env.parse("HOST", |text| host(text, auth)).unwrap_or(Ipv4Addr::LOCALHOST.into()),
         port: env.number("PORT"),
         max_connections: MAX_CONNECTIONS,
         // The request size limit of the Messages API. <https://docs.anthropic.com/en/api/errors#request-size-limits>
@@ -79,23 +79,19 @@ pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig
     }
 }
 
-fn host(env: &mut EnvReader<'_>, auth: &AuthConfig) -> IpAddr {
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let may_listen = auth.secret.is_some() || auth.allow_unauthenticated;
-    let value = env.text_or_default("HOST");
-    let address = if value == "localhost" { Ok(loopback) } else { value.parse() };
-    match address {
-        Ok(address) if address.is_loopback() || may_listen => return address,
-        Ok(_) => env.error(
-            "HOST",
-            Some(&value),
-            "without authentication, every client that reaches this address spends your AWS money; set \
+fn host(text: &str, auth: &AuthConfig) -> Result<IpAddr, &'static str> {
+    let text = if text == "localhost" { "127.0.0.1" } else { text };
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() || auth.secret.is_some() || auth.allow_unauthenticated => {
+            Ok(address)
+        }
+        Ok(_) => {
+            Err("without authentication, every client that reaches this address spends your AWS money; set \
              JWT_SECRET_KEY to require tokens, or use 127.0.0.1, or set ALLOW_UNAUTHENTICATED=true if a proxy in \
-             front of it authenticates clients",
-        ),
-        Err(_) => env.error("HOST", Some(&value), "not an IP address; use 127.0.0.1, ::1 or 0.0.0.0"),
+             front of it authenticates clients")
+        }
+        Err(_) => Err("not an IP address; use 127.0.0.1, ::1 or 0.0.0.0"),
     }
-    loopback
 }
 
 /// Both files, or neither.
