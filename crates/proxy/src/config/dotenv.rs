@@ -110,9 +110,9 @@ pub(super) fn lookup(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The names of all variables of this process, without those that are not UTF-8.
+/// The names of all variables of this process that have a value, without those that are not UTF-8.
 pub(super) fn names() -> impl Iterator<Item = String> {
-    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
+    std::env::vars_os().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.into_string().ok())
 }
 
 fn file_error(file: &Path, reason: String) -> ConfigError {
