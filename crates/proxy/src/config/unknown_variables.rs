@@ -40,10 +40,11 @@ pub(super) fn find(
             continue;
         }
         if let Some(removed) = REMOVED.iter().find(|removed| removed.name == name) {
-            let reason = format!("this variable was removed; {}", removed.advice);
-            match removed.is_error {
-                true => found.errors.push(ConfigError { variable: name, value: None, reason }),
-                false => found.warnings.push(format!("{name} has no effect: {reason}")),
+            let reason = format!("no longer read; {}", removed.advice);
+            if removed.is_error {
+                found.errors.push(ConfigError { variable: name, value: None, reason });
+            } else {
+                found.warnings.push(format!("{name} is {reason}"));
             }
             continue;
         }
