@@ -153,6 +153,12 @@ impl UpstreamError {
         }
     }
 
+    /// Whether the response, or its first event, is too large to be read.
+    #[must_use]
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge) || self.service().is_some_and(translate::MappedError::is_too_large)
+    }
+
     /// AWS's id of the request, if AWS responded.
     #[must_use]
     pub(crate) fn request_id(&self) -> Option<&str> {

@@ -242,9 +242,9 @@ impl Meter {
         });
     }
 
-    /// The attempt has failed before its first event: AWS does not bill it, unless it sent a document that is too large.
+    /// The attempt has failed before its first event: AWS does not bill it, unless it sent more than can be read.
     pub(super) fn end_attempt(&mut self, error: &UpstreamError) {
-        self.state = if matches!(error, UpstreamError::TooLarge) { State::Unread } else { State::Idle };
+        self.state = if error.is_too_large() { State::Unread } else { State::Idle };
         if let Some(grant) = self.grant.as_mut().filter(|_| self.state == State::Idle) {
             grant.end();
         }

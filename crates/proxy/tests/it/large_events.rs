@@ -146,6 +146,49 @@ async fn too_large_event_is_an_error_and_charged() {
     }
 }
 
+/// The URL of an AWS whose responses begin with an event of more than 24 MiB.
+async fn too_large_first_events(content_type: &'static str, start: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            spawn(async move {
+                socket.read_buf(&mut Vec::new()).await.unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n\r\n");
+                let mut written = socket.write_all(&[head.as_bytes(), start].concat()).await;
+                let text = "x".repeat(MEGABYTE);
+                while written.is_ok() {
+                    written = socket.write_all(text.as_bytes()).await;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn too_large_first_event_is_charged() {
+    /// The first bytes of a frame: its size of 30,000,000 bytes, no headers, and the checksum of both.
+    const FRAME: &[u8] = b"\x01\xc9\xc3\x80\0\0\0\0\xd6\x97\xd9\x27";
+    for route in ROUTES {
+        let (content_type, start): (_, &[u8]) = match route {
+            "messages" => ("text/event-stream", b"event: message_start\ndata: "),
+            _ => ("application/vnd.amazon.eventstream", FRAME),
+        };
+        let url = too_large_first_events(content_type, start).await;
+        for stream in [true, false] {
+            let variables = [("AWS_BEDROCK_ROUTE", route), ("AWS_ENDPOINT_URL", url.as_str())];
+            let server = test_server_with(&variables, |_| {}).await;
+            let response = server.request("POST", "/v1/messages", &[], body(1, stream)).await;
+            assert_eq!(response.status, 502, "{route} {stream}: {}", response.body);
+            assert!(response.body.contains("Bedrock's response cannot be read: a"), "{}", response.body);
+            let row = row(&server).await;
+            assert_eq!((&row["output"], &row["estimated"]), (&json!(4_000), &json!(true)), "{route}: {row}");
+            assert!(row["input"].as_i64().unwrap() > 0, "{route}: {row}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn bedrock_clients_pay_for_too_large_events() {
     for operation in ["converse-stream", "invoke-with-response-stream"] {
