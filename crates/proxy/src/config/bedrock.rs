@@ -1,18 +1,29 @@
 //! Bedrock: region, credentials, endpoints and the control plane.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
+use aws_config::profile;
+use aws_types::os_shim_internal::{Env, Fs};
+use futures_util::FutureExt;
 use http::Uri;
 
 use super::env::EnvReader;
 use super::parse;
 use crate::secret::Secret;
 
+/// Source of a region that the selected profile of the AWS configuration has.
+const PROFILE_REGION: &str = "region of the AWS profile";
+/// Source of the region that applies when there is no other.
+const DEFAULT_REGION: &str = "default";
+
 /// Region, credentials and endpoints.
 #[derive(Clone, Debug)]
 pub(crate) struct BedrockConfig {
     /// `AWS_BEDROCK_REGION`.
     pub(crate) region: String,
+    /// Where the region comes from: a variable, [`PROFILE_REGION`] or [`DEFAULT_REGION`].
+    pub(crate) region_source: &'static str,
     /// `AWS_BEDROCK_ACCESS_KEY` and companions; `None` leaves the choice to the AWS credential chain.
     pub(crate) keys: Option<AccessKeyConfig>,
     /// `AWS_BEARER_TOKEN_BEDROCK`: a Bedrock API key.
@@ -61,8 +72,10 @@ pub(crate) struct ControlPlaneConfig {
 }
 
 pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
+    let (region_source, region) = region(env);
     let config = BedrockConfig {
-        region: env.parse("AWS_BEDROCK_REGION", parse::region).unwrap_or_default(),
+        region,
+        region_source,
         keys: access_keys(env),
         bearer: env.secret("AWS_BEARER_TOKEN_BEDROCK"),
         endpoint: env.parse("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", parse::endpoint),
@@ -85,6 +98,33 @@ pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
         }
     }
     config
+}
+
+/// The region and its source, in the order of the AWS SDKs.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
+fn region(env: &mut EnvReader<'_>) -> (&'static str, String) {
+    const NAME: &str = "AWS_BEDROCK_REGION";
+    let is_set = env.text(NAME).is_some();
+    if !is_set && let Some(region) = profile_region(env) {
+        env.set_profile_value(NAME, &region);
+        if !parse::is_region(&region) {
+            env.error(PROFILE_REGION, Some(&region), "not an AWS region; use one such as us-east-1");
+        }
+        return (PROFILE_REGION, region);
+    }
+    let source = if is_set { env.source(NAME) } else { DEFAULT_REGION };
+    (source, env.parse(NAME, parse::region).unwrap_or_default())
+}
+
+/// The region of the selected profile in the files `config` and `credentials` of AWS.
+fn profile_region(env: &EnvReader<'_>) -> Option<String> {
+    let names = ["HOME", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
+    let variables: HashMap<_, _> =
+        names.iter().filter_map(|name| Some(((*name).to_owned(), env.raw(name)?))).collect();
+    let files = Default::default();
+    // The files are read without waiting, so that the future is ready.
+    let profiles = profile::load(&Fs::real(), &Env::from(variables), &files, None).now_or_never()?;
+    profiles.ok()?.get("region").map(|region| region.trim().to_owned()).filter(|region| !region.is_empty())
 }
 
 fn access_keys(env: &mut EnvReader<'_>) -> Option<AccessKeyConfig> {
@@ -116,10 +156,42 @@ fn access_keys(env: &mut EnvReader<'_>) -> Option<AccessKeyConfig> {
 #[cfg(test)]
 mod tests {
     use crate::config::env::lookup_in;
-    use crate::config::{Config, ConfigError};
+    use crate::config::{Config, ConfigError, Origin};
 
     fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
         Config::load(lookup_in(pairs))
+    }
+
+    #[test]
+    fn variables_win_over_the_region_of_the_profile() {
+        let home = tempfile::tempdir().unwrap();
+        let text = "[default]\nregion = eu-west-1\n[profile other]\nregion = ap-south-1\n[profile empty]\n";
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        std::fs::write(home.path().join(".aws/config"), text).unwrap();
+        let other = home.path().join("other");
+        std::fs::write(&other, "[default]\nregion = Mars\n").unwrap();
+        let home = ("HOME", home.path().to_str().unwrap());
+        let region = |pairs: &[(&str, &str)]| {
+            let bedrock = load(pairs).unwrap().bedrock;
+            (bedrock.region, bedrock.region_source)
+        };
+        let expected = |region: &str, source| (region.to_owned(), source);
+        assert_eq!(region(&[]), expected("us-east-1", super::DEFAULT_REGION));
+        assert_eq!(region(&[home]), expected("eu-west-1", super::PROFILE_REGION));
+        let other_profile = ("AWS_PROFILE", "other");
+        assert_eq!(region(&[home, other_profile]), expected("ap-south-1", super::PROFILE_REGION));
+        for profile in ["empty", "missing"] {
+            assert_eq!(region(&[home, ("AWS_PROFILE", profile)]).1, super::DEFAULT_REGION, "{profile}");
+        }
+        for variable in ["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"] {
+            assert_eq!(region(&[home, (variable, "us-west-2")]), expected("us-west-2", variable));
+        }
+        let errors = load(&[("AWS_CONFIG_FILE", other.to_str().unwrap())]).unwrap_err();
+        assert!(errors[0].to_string().starts_with("region of the AWS profile=\"Mars\": not an AWS region"));
+        let settings = Config::read(&lookup_in(&[home]), &|_| false).1;
+        let mut rows = settings.rows(|_| false);
+        let row = rows.find(|(name, ..)| *name == "AWS_BEDROCK_REGION");
+        assert_eq!(row, Some(("AWS_BEDROCK_REGION", Some("eu-west-1"), Origin::AwsProfile)));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) struct EffectiveValue {
     pub(crate) default: Option<String>,
     /// Another variable that the value comes from: that with the file of a secret, or an alternative.
     pub(crate) source: Option<String>,
+    /// Whether the default comes from the AWS profile.
+    pub(crate) in_profile: bool,
 }
 
 /// The source of a value.
@@ -29,6 +31,8 @@ pub(crate) enum Origin {
     Default,
     /// Unset; the AWS credential chain applies.
     AwsChain,
+    /// Unset; the selected profile of the AWS configuration applies.
+    AwsProfile,
     /// Unset, without a default.
     Unset,
 }
@@ -41,6 +45,7 @@ impl fmt::Display for Origin {
             Self::Variable(name) => name,
             Self::Default => "default",
             Self::AwsChain => "AWS chain",
+            Self::AwsProfile => "AWS profile",
             Self::Unset => "not set",
         })
     }
@@ -75,6 +80,7 @@ impl Settings {
                     None => Origin::Environment,
                 },
                 (None, _) if chain && CREDENTIALS.contains(name) => Origin::AwsChain,
+                (None, Some(_)) if known.in_profile => Origin::AwsProfile,
                 (None, Some(_)) => Origin::Default,
                 (None, None) => Origin::Unset,
             };

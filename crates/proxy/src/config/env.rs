@@ -77,7 +77,7 @@ impl<'a> EnvReader<'a> {
     }
 
     /// The variable that has the value of `name`: itself, or the first of its alternatives that is set.
-    fn source<'n>(&self, name: &'n str) -> &'n str {
+    pub(super) fn source<'n>(&self, name: &'n str) -> &'n str {
         let is_set = |name: &str| (self.lookup)(name).is_some_and(|value| !value.trim().is_empty());
         let alternatives = settings::setting(name).map_or(&[][..], |setting| setting.alternatives);
         let alternative = alternatives.iter().find(|other| !is_set(name) && is_set(other));
@@ -116,6 +116,17 @@ impl<'a> EnvReader<'a> {
     /// Replaces the default of `name` in the output of `config print`.
     pub(super) fn set_default(&mut self, name: &'static str, value: impl fmt::Display) {
         self.values.entry(name).or_default().default = Some(value.to_string());
+    }
+
+    /// Sets the value that `name` takes from the AWS profile while it is unset.
+    pub(super) fn set_profile_value(&mut self, name: &'static str, value: &str) {
+        let effective = self.values.entry(name).or_default();
+        (effective.default, effective.in_profile) = (Some(value.to_owned()), true);
+    }
+
+    /// The value of a variable of the AWS SDKs, which is no setting of the proxy; `None` when it is unset or empty.
+    pub(super) fn raw(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
     /// The value, or the default of its row.

@@ -142,7 +142,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PEM: the private key"),
 
     row(Aws, "AWS_BEDROCK_REGION", "us-east-1", Word(""),
-        "the region; if unset, `AWS_REGION` or `AWS_DEFAULT_REGION`").or(&["AWS_REGION", "AWS_DEFAULT_REGION"]),
+        "the region; if unset, `AWS_REGION`, `AWS_DEFAULT_REGION`, then `region` of the selected profile (`AWS_PROFILE`) in `~/.aws/config`").or(&["AWS_REGION", "AWS_DEFAULT_REGION"]),
     row(Aws, "AWS_BEDROCK_ACCESS_KEY", "", Word(""),
         "static keys; set both or none").example("AKIAIOSFODNN7EXAMPLE"),
     row(Aws, "AWS_BEDROCK_SECRET_KEY", "", SecretWord("secret"),

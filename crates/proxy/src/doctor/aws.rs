@@ -55,7 +55,8 @@ fn region(bedrock: &Bedrock, config: &Config) -> Finding {
         Some(prefix) => format!("inference profiles of {prefix}"),
         None => "no inference profiles".to_owned(),
     };
-    Finding::ok("Region", format!("{}, {profiles}, by {}", bedrock.region(), bedrock.host()))
+    let (region, source, host) = (bedrock.region(), config.bedrock.region_source, bedrock.host());
+    Finding::ok("Region", format!("{region} ({source}), {profiles}, by {host}"))
 }
 
 /// Compares the clocks of AWS and of this machine.

@@ -94,7 +94,7 @@ async fn healthy_configuration_is_printed_check_by_check() {
     assert_eq!(output.status.code(), Some(0), "{text}");
     for wanted in [
         "AWS identity         ok     arn:aws:sts::123456789012:assumed-role/gateway/fake",
-        "Region               ok     us-east-1, inference profiles of us, by 127.0.0.1:",
+        "Region               ok     us-east-1 (AWS_BEDROCK_REGION), inference profiles of us, by 127.0.0.1:",
         "Clock                ok     in sync with AWS",
         "claude-sonnet-4-5    ok     us.anthropic.claude-sonnet-4-5-20250929-v1:0 by converse, ",
         " tokens ($0.000",
@@ -184,7 +184,7 @@ async fn bedrock_api_key_is_checked_by_listing_models() {
 #[tokio::test(flavor = "multi_thread")]
 async fn port_in_use_fails_unless_it_is_ours() {
     let run = doctor(fake_bedrock::Config::default()).await;
-    // It accepts nothing, and its silence is waited for; so it is closed as soon as somebody comes.
+    // It accepts nothing, and its silence is waited for; so it is closed at the first connection.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port().to_string();
     let slammed = tokio::task::spawn_blocking(move || drop(other.accept()));
@@ -199,8 +199,8 @@ async fn port_in_use_fails_unless_it_is_ours() {
     assert_eq!((findings.code, findings.state("Port")), (0, ("ok", "")));
     assert!(findings.of("Port")["said"].as_str().unwrap().ends_with(": healthy"));
     // A server whose database is unavailable is one of ours, and a failure.
-    let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
-    let degraded = test_server_with(&away, |_| {}).await;
+    let unavailable = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
+    let degraded = test_server_with(&unavailable, |_| {}).await;
     let port = degraded.address.port().to_string();
     let findings = run.examine(&["--no-calls"], &[("PORT", &port)]).await;
     assert_eq!((findings.code, findings.state("Port")), (1, ("fail", "")));
@@ -211,11 +211,11 @@ async fn port_in_use_fails_unless_it_is_ours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unavailable_database_and_unwritable_folder_are_found() {
     let run = doctor(fake_bedrock::Config::default()).await;
-    let away = [
+    let unavailable = [
         ("DATABASE_URL", "postgres://u:canary@127.0.0.1:1/none?sslmode=disable"),
         ("DATA_DIR", "/proc/nowhere"),
     ];
-    let findings = run.examine(&["--no-calls"], &away).await;
+    let findings = run.examine(&["--no-calls"], &unavailable).await;
     assert_eq!(findings.code, 1);
     assert_eq!(findings.failed(), ["Database", "Data directory"]);
     assert!(findings.of("Database")["fix"].as_str().unwrap().contains("DB_SSLMODE"));
