@@ -61,7 +61,8 @@ pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
 }
 
 /// Libraries log warnings and errors only: their details may contain data that the scrubber does not know. `sqlx` logs errors
-/// only: it warns about each broken connection, and the store logs the outage once.
+/// only: it warns about each broken connection, and the store logs the outage once. So does `aws_config`: it warns about each
+/// source without credentials, with its response in Rust's debug format, and the cache of credentials logs the outcome.
 fn filter(env: &mut EnvReader<'_>) -> String {
     const NAME: &str = "LOG_LEVEL";
     let value = env.text_or_default(NAME);
@@ -79,7 +80,7 @@ fn filter(env: &mut EnvReader<'_>) -> String {
         "debug".clone_into(&mut level);
     }
     let others = if level == "error" { "error" } else { "warn" };
-    format!("{others},sqlx=error,{OUR_TARGET}={level}")
+    format!("{others},sqlx=error,aws_config=error,{OUR_TARGET}={level}")
 }
 
 fn file(env: &mut EnvReader<'_>) -> Option<PathBuf> {
@@ -349,7 +350,7 @@ mod tests {
         assert_eq!(log.file.as_deref(), Some(Path::new("./logs/bedrock-proxy.json")));
         assert!(log.json && !log.stdout);
         assert_eq!(log.retention, LogRetention { days: 30, bytes: 1 << 30 });
-        assert_eq!(log.filter, "warn,sqlx=error,bedrock_proxy=info");
+        assert_eq!(log.filter, "warn,sqlx=error,aws_config=error,bedrock_proxy=info");
     }
 
     #[test]
@@ -368,9 +369,12 @@ mod tests {
 
     #[test]
     fn log_level_applies_to_our_target_only() {
-        assert_eq!(load_log(&[("LOG_LEVEL", "error")]).filter, "error,sqlx=error,bedrock_proxy=error");
+        assert_eq!(
+            load_log(&[("LOG_LEVEL", "error")]).filter,
+            "error,sqlx=error,aws_config=error,bedrock_proxy=error"
+        );
         let debug = [("AWS_BEDROCK_DEBUG", "true"), ("LOG_LEVEL", "info")];
-        assert_eq!(load_log(&debug).filter, "warn,sqlx=error,bedrock_proxy=debug");
+        assert_eq!(load_log(&debug).filter, "warn,sqlx=error,aws_config=error,bedrock_proxy=debug");
         assert_eq!(load_log(&[debug[0], ("LOG_LEVEL", "info,hyper=trace")]).filter, "info,hyper=trace");
     }
 
