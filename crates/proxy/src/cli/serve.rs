@@ -11,7 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{EX_CONFIG, in_runtime, print, print_error};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, locale_language};
+use crate::language::{BANNER, Language};
 use crate::readiness::Check;
 use crate::server::{Drained, Server};
 use crate::{http_client, ids, telemetry};
@@ -57,7 +58,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         "server listening",
     );
     if !config.log.stdout {
-        print_aside(banner(&config, server.address(), warning));
+        print_aside(localize(&banner(&config, server.address(), warning), locale_language()));
     }
     app.monitor_credentials();
     if !config.log.stdout {
@@ -94,7 +95,7 @@ fn print_when_not_ready(app: &Arc<App>) {
         tokio::select! {
             () = app.bedrock.first_credential_check() => {
                 if let Some(text) = not_ready(&app.readiness.checks()) {
-                    print_aside(text);
+                    print_aside(localize(&text, locale_language()));
                 }
             }
             () = tasks.shutdown_begun() => {}
@@ -171,6 +172,18 @@ fn banner(config: &Config, address: SocketAddr, warning: Option<&str>) -> String
     )
 }
 
+/// The lines of `text` in `language`. Texts that the log has too stay as they are.
+fn localize(text: &str, language: Language) -> String {
+    if language == Language::English {
+        return text.to_owned();
+    }
+    let lines = text.lines().map(|line| {
+        let (indent, line) = line.split_at(line.len() - line.trim_start().len());
+        format!("{indent}{}", BANNER.translate(line).unwrap_or_else(|| line.to_owned()))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Serves until SIGTERM or SIGINT, then drains and logs the result. A second signal ends the drain.
 pub(super) async fn run_until_signal(server: Server, signals: ShutdownSignals) {
     let ShutdownSignals { mut first, mut second } = signals;
@@ -226,6 +239,42 @@ impl SignalPair {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &'static str, passed: bool) -> Check {
+        Check { name, passed, detail: "a reason" }
+    }
+
+    #[test]
+    fn every_line_of_the_banner_has_a_translation() {
+        let key = ("JWT_SECRET_KEY", "0123456789abcdefghijklmnopqrstuv");
+        let open = ("ALLOW_UNAUTHENTICATED", "true");
+        let mut texts = Vec::new();
+        for (variables, host) in
+            [(&[key][..], "127.0.0.1:1"), (&[], "[::1]:1"), (&[key], "0.0.0.0:1"), (&[open], "10.0.0.1:1")]
+        {
+            let find = |name: &str| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let config = Config::load(find).unwrap();
+            texts.push(banner(&config, host.parse().unwrap(), Some("a warning")));
+        }
+        let failed = ["credentials", "database", "migrations"].map(|name| check(name, false));
+        texts.extend(not_ready(&failed));
+        texts.extend(not_ready(&[check("database", true)]));
+        for text in &texts {
+            let spanish = localize(text, Language::Spanish);
+            assert_eq!(localize(text, Language::English), *text);
+            for (line, translated) in text.lines().zip(spanish.lines()) {
+                assert_ne!(line, translated);
+            }
         }
     }
 }
