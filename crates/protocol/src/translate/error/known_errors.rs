@@ -183,12 +183,12 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E19", 0, &[MappedError::NO_CREDENTIALS], ANY_TEXT)
         .maps_to(Api, Operator, Never)
         .cause("the proxy has no AWS credentials; in a container the instance's metadata may be one hop too far")
-        .advice("Give it keys or a role, or renew its session with `aws sso login`; the proxy's log names the source that failed. For containers on EC2 `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`.")
+        .advice("Give the proxy keys or a role, or renew its session with `aws sso login`; the proxy's log names the source that failed. For containers on EC2 `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`.")
         .with_message("The proxy has no AWS credentials."),
     KnownError::new("E29", 0, &[MappedError::NOT_A_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
         .cause("something between the proxy and Bedrock sent the response: an HTTP proxy, a firewall, an API gateway")
-        .advice("Look at the proxy's log for the content-type and the server, and at AWS_ENDPOINT_URL and HTTPS_PROXY.")
+        .advice("Look at the proxy's log for the content-type and the server, and at AWS_ENDPOINT_URL.")
         .with_advice(),
     KnownError::new("E46", 200, &["UnknownOperationException"], ANY_TEXT)
         .example("UnknownOperationException")
@@ -199,7 +199,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E48", 0, &[MappedError::UNREACHABLE], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
         .cause("DNS, TLS or the connection failed on the way to Bedrock")
-        .advice("The proxy's operator can check DNS, the firewall, HTTPS_PROXY and AWS_ENDPOINT_URL; the proxy's log contains the host and the reason.")
+        .advice("The proxy's operator can check DNS, the firewall and AWS_ENDPOINT_URL (HTTPS_PROXY has no effect); the proxy's log contains the host and the reason.")
         .with_advice(),
     KnownError::new("E48b", 0, &[MappedError::BAD_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
