@@ -1,4 +1,4 @@
-//! OpenAI's language: what becomes of a chat request, and how answers are told in chunks.
+//! Chat completions: the translation of requests, and of responses into chunks.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -93,9 +93,9 @@ fn streams_become_chunks_as_recorded() {
     }
 }
 
-/// What a client makes of chunks, as the SDKs do.
+/// The message that a client makes of chunks, as the SDKs do.
 #[derive(Debug, Default, PartialEq)]
-struct Heard {
+struct ReceivedMessage {
     content: String,
     reasoning: String,
     /// Name and arguments.
@@ -108,34 +108,37 @@ struct Heard {
 
 /// Reads a stream, and holds it against the grammar: role, deltas, one end, the usage if wanted, `[DONE]`; or a
 /// beginning of that and one error.
-fn heard(bytes: &[u8], head: &CompletionHead) -> Heard {
+fn receive(bytes: &[u8], head: &CompletionHead) -> ReceivedMessage {
     let text = std::str::from_utf8(bytes).unwrap();
-    let mut heard = Heard::default();
+    let mut received = ReceivedMessage::default();
     let mut begun = false;
     assert!(text.is_empty() || text.ends_with("\n\n"), "{text}");
     for event in text.split("\n\n").filter(|event| !event.is_empty() && *event != ": ping") {
-        assert!(!heard.done && heard.error.is_none(), "nothing follows the end: {text}");
+        assert!(!received.done && received.error.is_none(), "nothing follows the end: {text}");
         let data = event.strip_prefix("data: ").unwrap();
         assert!(!data.contains('\n'), "{data}");
         if data == "[DONE]" {
-            assert!(heard.finish.is_some() && heard.usage.is_some() == head.include_usage, "{text}");
-            heard.done = true;
+            assert!(received.finish.is_some() && received.usage.is_some() == head.include_usage, "{text}");
+            received.done = true;
             continue;
         }
         let chunk: Value = serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}"));
         if let Some(error) = chunk.get("error") {
             assert!(error["message"].is_string() && error["type"].is_string(), "{data}");
-            heard.error = Some(error.clone());
+            received.error = Some(error.clone());
             continue;
         }
         assert_eq!((&chunk["id"], &chunk["object"]), (&json!(head.id), &json!("chat.completion.chunk")));
         assert_eq!((&chunk["created"], &chunk["model"]), (&json!(head.created), &json!(head.model)));
         let Some(choice) = chunk["choices"].get(0) else {
-            assert!(heard.finish.is_some() && heard.usage.is_none() && chunk["usage"].is_object(), "{text}");
-            heard.usage = Some(chunk["usage"].clone());
+            assert!(
+                received.finish.is_some() && received.usage.is_none() && chunk["usage"].is_object(),
+                "{text}"
+            );
+            received.usage = Some(chunk["usage"].clone());
             continue;
         };
-        assert!(heard.finish.is_none(), "one end, and nothing more of the answer after it: {text}");
+        assert!(received.finish.is_none(), "one end, and nothing more of the answer after it: {text}");
         assert_eq!(chunk.get("usage").is_some(), head.include_usage, "null until it is known");
         let delta = choice["delta"].as_object().unwrap();
         assert_eq!(
@@ -144,24 +147,24 @@ fn heard(bytes: &[u8], head: &CompletionHead) -> Heard {
             "first and only once: {text}"
         );
         let add = |to: &mut String, from: &Value| to.push_str(from.as_str().unwrap_or_default());
-        add(&mut heard.content, &choice["delta"]["content"]);
-        add(&mut heard.reasoning, &choice["delta"]["reasoning_content"]);
+        add(&mut received.content, &choice["delta"]["content"]);
+        add(&mut received.reasoning, &choice["delta"]["reasoning_content"]);
         let functions = delta.get("function_call").map(|function| (0, function)).into_iter();
         let calls = choice["delta"]["tool_calls"].as_array().into_iter().flatten();
         let calls =
             calls.map(|call| (usize::try_from(call["index"].as_u64().unwrap()).unwrap(), &call["function"]));
         for (index, function) in functions.chain(calls) {
             if let Some(name) = function["name"].as_str() {
-                assert_eq!(index, heard.calls.len(), "numbered from 0, without gaps: {text}");
-                heard.calls.push((name.to_owned(), String::new()));
+                assert_eq!(index, received.calls.len(), "numbered from 0, without gaps: {text}");
+                received.calls.push((name.to_owned(), String::new()));
             }
-            assert_eq!(index + 1, heard.calls.len(), "one after the other: {text}");
-            add(&mut heard.calls[index].1, &function["arguments"]);
+            assert_eq!(index + 1, received.calls.len(), "one after the other: {text}");
+            add(&mut received.calls[index].1, &function["arguments"]);
         }
-        heard.finish = choice["finish_reason"].as_str().map(str::to_owned);
-        assert!(heard.finish.is_none() || delta.is_empty(), "{text}");
+        received.finish = choice["finish_reason"].as_str().map(str::to_owned);
+        assert!(received.finish.is_none() || delta.is_empty(), "{text}");
     }
-    heard
+    received
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -192,7 +195,7 @@ fn event() -> impl Strategy<Value = Event<'static>> {
     ]
 }
 
-fn tell(events: &[Event<'_>], head: &CompletionHead, raw: bool) -> Vec<u8> {
+fn encode(events: &[Event<'_>], head: &CompletionHead, raw: bool) -> Vec<u8> {
     let mut chat = ChatStream::new(head.clone());
     for event in events {
         if raw {
@@ -208,7 +211,7 @@ proptest! {
     #[test]
     fn chunks_are_valid_for_every_event_order(events in vec(event(), 0..24), usage: bool, functions: bool) {
         let head = head(usage, functions);
-        heard(&tell(&events, &head, false), &head);
+        receive(&encode(&events, &head, false), &head);
     }
 
     #[test]
@@ -217,14 +220,14 @@ proptest! {
         functions: bool,
     ) {
         let head = head(true, functions);
-        let both = [false, true].map(|raw| heard(&tell(&events, &head, raw), &head));
+        let both = [false, true].map(|raw| receive(&encode(&events, &head, raw), &head));
         prop_assert_eq!(&both[0], &both[1]);
     }
 
     #[test]
-    fn chunks_add_up_to_the_completion(answer in crate::properties::answer()) {
+    fn chunks_add_up_to_the_completion(response in crate::properties::response()) {
         let head = head(true, false);
-        let bytes: Vec<u8> = answer
+        let bytes: Vec<u8> = response
             .iter()
             .flat_map(|(kind, payload)| wire::event(kind, payload.to_string().as_bytes()))
             .collect();
@@ -237,20 +240,20 @@ proptest! {
         let usage: Usage = serde_json::from_value(serde_json::from_slice::<Value>(&message).unwrap()["usage"].clone()).unwrap();
         let whole = translate::chat_completion(&message, &head).unwrap();
         let whole: Value = serde_json::from_slice(&whole).unwrap();
-        let heard = heard(&chat.take(), &head);
-        prop_assert!(heard.done);
+        let received = receive(&chat.take(), &head);
+        prop_assert!(received.done);
 
-        let told = &whole["choices"][0]["message"];
-        prop_assert_eq!(&heard.content, told["content"].as_str().unwrap_or_default());
-        prop_assert_eq!(&heard.reasoning, told["reasoning_content"].as_str().unwrap_or_default());
-        let calls = told["tool_calls"].as_array().cloned().unwrap_or_default();
-        prop_assert_eq!(heard.calls.len(), calls.len());
-        for ((name, arguments), call) in heard.calls.iter().zip(&calls) {
+        let reported = &whole["choices"][0]["message"];
+        prop_assert_eq!(&received.content, reported["content"].as_str().unwrap_or_default());
+        prop_assert_eq!(&received.reasoning, reported["reasoning_content"].as_str().unwrap_or_default());
+        let calls = reported["tool_calls"].as_array().cloned().unwrap_or_default();
+        prop_assert_eq!(received.calls.len(), calls.len());
+        for ((name, arguments), call) in received.calls.iter().zip(&calls) {
             prop_assert_eq!(&json!(name), &call["function"]["name"]);
             prop_assert_eq!(&json!(arguments), &call["function"]["arguments"]);
         }
-        prop_assert_eq!(&json!(heard.finish), &whole["choices"][0]["finish_reason"]);
-        prop_assert_eq!(heard.usage.as_ref(), Some(&whole["usage"]));
+        prop_assert_eq!(&json!(received.finish), &whole["choices"][0]["finish_reason"]);
+        prop_assert_eq!(received.usage.as_ref(), Some(&whole["usage"]));
         let prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
         prop_assert_eq!(&whole["usage"]["prompt_tokens"], &json!(prompt));
         prop_assert_eq!(&whole["usage"]["prompt_tokens_details"]["cached_tokens"], &json!(usage.cache_read_input_tokens));
@@ -266,8 +269,9 @@ fn tool_call_without_arguments_has_an_empty_object() {
     };
     let stop = |index| Event::ContentBlockStop { index };
     let head = head(false, false);
-    let said = heard(&tell(&[call(0), stop(0), call(1), stop(1), Event::MessageStop], &head, false), &head);
-    assert_eq!(said.calls, vec![("now".to_owned(), "{}".to_owned()); 2]);
+    let message =
+        receive(&encode(&[call(0), stop(0), call(1), stop(1), Event::MessageStop], &head, false), &head);
+    assert_eq!(message.calls, vec![("now".to_owned(), "{}".to_owned()); 2]);
 }
 
 #[test]
@@ -289,7 +293,7 @@ fn legacy_functions_get_one_function_call() {
 fn every_chat_field_is_carried_or_noticed() {
     for (name, body) in fixtures("chats", "json") {
         let Ok((call, _)) = translated(&name, &body) else { continue };
-        let said = String::from_utf8(call.body.clone()).unwrap();
+        let message = String::from_utf8(call.body.clone()).unwrap();
         let mut places: Vec<&str> = call.notices.iter().map(|notice| notice.path.as_str()).collect();
         places.extend(call.unsupported.iter().map(|loss| loss.path.as_str()));
         let chat: Value = serde_json::from_str(&body).unwrap();
@@ -301,14 +305,14 @@ fn every_chat_field_is_carried_or_noticed() {
             let payload = text.rsplit_once(";base64,").map_or(text.as_str(), |(_, payload)| payload);
             let spelled = serde_json::to_string(payload).unwrap();
             let spelled = &spelled[1..spelled.len() - 1];
-            let here = said.contains(spelled) || said.contains(payload);
+            let here = message.contains(spelled) || message.contains(payload);
             let noticed = places.iter().any(|place| path.starts_with(place));
-            assert!(word || here || noticed, "{name}: {path} is lost: {text} in {said}");
+            assert!(word || here || noticed, "{name}: {path} is lost: {text} in {message}");
         });
     }
 }
 
-/// As P8: a member that nobody has heard of, in each object of a request.
+/// As P8: an unknown member in each object of a request.
 #[test]
 fn unknown_chat_members_are_noticed_everywhere() {
     const NEEDLE: &str = "in a haystack";
@@ -328,8 +332,8 @@ fn unknown_chat_members_are_noticed_everywhere() {
             let path = path.strip_prefix('.').unwrap();
             let carried = String::from_utf8(call.body).unwrap().contains(NEEDLE);
             let noticed = call.notices.iter().map(|notice| notice.path.as_str());
-            let mut told = noticed.chain(call.unsupported.iter().map(|loss| loss.path.as_str()));
-            assert!(carried || told.any(|told| path.starts_with(told)), "{name}: {path} is lost");
+            let mut reported = noticed.chain(call.unsupported.iter().map(|loss| loss.path.as_str()));
+            assert!(carried || reported.any(|reported| path.starts_with(reported)), "{name}: {path} is lost");
         }
     }
 }

@@ -32,14 +32,14 @@ fn message() -> impl Strategy<Value = Value> {
         Just("tool"),
         Just("function"),
     ];
-    (role, content(), 0..3_usize, any::<bool>()).prop_map(move |(role, content, calls, refused)| {
+    (role, content(), 0..3_usize, any::<bool>()).prop_map(move |(role, content, calls, rejected)| {
         let mut message = json!({"role": role, "content": content});
         match role {
             "assistant" => {
                 if calls > 0 {
                     message["tool_calls"] = Value::Array(vec![call.clone(); calls]);
                 }
-                if refused {
+                if rejected {
                     message["refusal"] = json!("no");
                     message["function_call"] = json!({"name": "g", "arguments": ""});
                 }

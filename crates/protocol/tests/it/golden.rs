@@ -199,9 +199,9 @@ fn streams_are_translated_as_recorded() {
 
 #[test]
 fn documents_become_events_as_recorded() {
-    for (name, answer) in fixtures("responses", "json") {
+    for (name, response) in fixtures("responses", "json") {
         let mut sse = Vec::new();
-        let summary = wire::unfold(answer.as_bytes(), |event| sse::write(event, &mut sse));
+        let summary = wire::unfold(response.as_bytes(), |event| sse::write(event, &mut sse));
         let sse = String::from_utf8(sse).unwrap();
         snapshot("responses", &format!("{name}.sse"), &format!("{sse}{summary:#?}"));
     }

@@ -63,7 +63,7 @@ fn text(text: &str) -> String {
     format!(r#"{{"type":"content_block_delta","index":1,"delta":{{"type":"text_delta","text":{text}}}}}"#)
 }
 
-/// The same as nobody spells it today.
+/// The same in a spelling that no client uses today.
 fn reordered(text: &str) -> String {
     let text = json!(text).to_string().replace('<', "\\u003c");
     format!(r#"{{"delta":{{"text":{text}, "type":"text_delta"}},"index":1,"type":"content_block_delta"}}"#)
@@ -205,8 +205,8 @@ proptest! {
         pipeline.finish(End::Eof, &mut both);
         prop_assert_eq!(String::from_utf8(both.sse).unwrap(), whole);
         let message: serde_json::Value = serde_json::from_slice(&both.fold.finish().unwrap()).unwrap();
-        let told = message["content"][1]["text"].as_str().unwrap();
-        prop_assert_eq!(told, pieces.concat());
+        let reported = message["content"][1]["text"].as_str().unwrap();
+        prop_assert_eq!(reported, pieces.concat());
     }
 
     #[test]

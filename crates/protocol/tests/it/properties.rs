@@ -90,8 +90,8 @@ fn any_event() -> impl Strategy<Value = (String, Value)> {
     ]
 }
 
-/// An answer as a model gives it: whole blocks, a stop, the usage.
-pub(crate) fn answer() -> impl Strategy<Value = Vec<(String, Value)>> {
+/// A response of a model: whole blocks, a stop, the usage.
+pub(crate) fn response() -> impl Strategy<Value = Vec<(String, Value)>> {
     let deltas = |pieces: Vec<Value>, index: u32| {
         let deltas = pieces.into_iter().map(move |delta| {
             ("contentBlockDelta".to_owned(), json!({"contentBlockIndex": index, "delta": delta}))
@@ -104,11 +104,11 @@ pub(crate) fn answer() -> impl Strategy<Value = Vec<(String, Value)>> {
             texts.into_iter().map(|text| json!({"text": text})).collect::<Vec<_>>()
         )),
         (vec(text(), 1..4), vec((text(), location()), 0..3)).prop_map(|(texts, cited)| {
-            let said = texts.into_iter().map(|text| json!({"text": text}));
+            let output = texts.into_iter().map(|text| json!({"text": text}));
             let citations = cited.into_iter().map(|(text, location)| {
                 json!({"citation": {"title": text, "sourceContent": [{"text": text}], "location": location}})
             });
-            (None, said.chain(citations).collect())
+            (None, output.chain(citations).collect())
         }),
         (vec(text(), 0..4), "[A-Za-z0-9]{1,8}").prop_map(|(texts, signature)| {
             let thoughts = texts.into_iter().map(|text| json!({"reasoningContent": {"text": text}}));
@@ -145,7 +145,7 @@ pub(crate) fn answer() -> impl Strategy<Value = Vec<(String, Value)>> {
     })
 }
 
-/// The same answer as a whole.
+/// The same response as a document.
 fn whole(events: &[(String, Value)]) -> Vec<u8> {
     let find = |kind: &str| events.iter().find(|(known, _)| known == kind).unwrap().1.clone();
     let mut blocks: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
@@ -254,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn accumulated_message_equals_the_clients(events in answer()) {
+    fn accumulated_message_equals_the_clients(events in response()) {
         let mut accumulator = MessageAccumulator::default();
         let mut collected = Collected::default();
         wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| {
@@ -264,14 +264,14 @@ proptest! {
         let message: Value = serde_json::from_slice(&accumulator.finish().unwrap()).unwrap();
         prop_assert_eq!(&message, &collected.message());
 
-        // Nothing that the model said is missing.
-        let said: String = events.iter().filter_map(|(_, payload)| payload["delta"]["text"].as_str()).collect();
-        let told: String = message["content"].as_array().unwrap().iter().filter_map(|block| block["text"].as_str()).collect();
-        prop_assert_eq!(said, told);
+        // No text of the model is missing.
+        let output: String = events.iter().filter_map(|(_, payload)| payload["delta"]["text"].as_str()).collect();
+        let reported: String = message["content"].as_array().unwrap().iter().filter_map(|block| block["text"].as_str()).collect();
+        prop_assert_eq!(output, reported);
     }
 
     #[test]
-    fn document_and_stream_give_equal_messages(events in answer()) {
+    fn document_and_stream_give_equal_messages(events in response()) {
         let (mut streamed, mut unfolded) = (MessageAccumulator::default(), MessageAccumulator::default());
         wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| streamed.event(event));
         wire::unfold(&whole(&events), |event| unfolded.event(event));
@@ -280,26 +280,26 @@ proptest! {
     }
 
     #[test]
-    fn every_document_gives_a_valid_stream(bytes in vec(any::<u8>(), 0..50), events in answer(), at in any::<Index>(), byte in any::<u8>()) {
+    fn every_document_gives_a_valid_stream(bytes in vec(any::<u8>(), 0..50), events in response(), at in any::<Index>(), byte in any::<u8>()) {
         // `unfold` holds each event against the grammar.
         wire::unfold(&bytes, |_| {});
-        let mut answer = whole(&events);
-        let at = at.index(answer.len());
-        answer[at] = byte;
-        wire::unfold(&answer, |_| {});
+        let mut document = whole(&events);
+        let at = at.index(document.len());
+        document[at] = byte;
+        wire::unfold(&document, |_| {});
     }
 
     #[test]
-    fn usage_is_that_of_the_metadata(events in answer()) {
+    fn usage_is_that_of_the_metadata(events in response()) {
         let (_, metadata) = events.iter().find(|(kind, _)| kind == "metadata").unwrap();
-        let mut told = None;
+        let mut reported = None;
         let summary = wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| {
             if let Event::MessageDelta { usage, .. } = event {
-                told = Some(*usage);
+                reported = Some(*usage);
             }
         });
         let usage = summary.usage.unwrap();
-        prop_assert_eq!(told, Some(usage));
+        prop_assert_eq!(reported, Some(usage));
         let upstream = &metadata["usage"];
         prop_assert_eq!(Some(usage.input_tokens), upstream["inputTokens"].as_u64());
         prop_assert_eq!(Some(usage.output_tokens), upstream["outputTokens"].as_u64());
@@ -385,12 +385,12 @@ proptest! {
     }
 
     #[test]
-    fn every_field_is_carried_or_reported_by_converse(body in request(), betas in betas(), refused in any::<bool>(), capabilities in capabilities()) {
+    fn every_field_is_carried_or_reported_by_converse(body in request(), betas in betas(), rejected in any::<bool>(), capabilities in capabilities()) {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
         let options = TranslationOptions { default_thinking_budget: Some(1), computer_use: true, ..TranslationOptions::new(1) };
-        let asked = RequestedBetas { names: &betas, unsupported: &[], all_unsupported: refused };
-        let Ok(call) = translate::to_converse(request, asked, text.len(), &capabilities, &options) else {
+        let requested = RequestedBetas { names: &betas, unsupported: &[], all_unsupported: rejected };
+        let Ok(call) = translate::to_converse(request, requested, text.len(), &capabilities, &options) else {
             return Ok(());
         };
         let upstream = String::from_utf8(call.body).unwrap();
@@ -398,12 +398,12 @@ proptest! {
         for beta in betas.iter().chain(["leaf-beta".to_owned()].iter().filter(|_| body["anthropic_beta"].is_array())) {
             prop_assert!(upstream.contains(beta) || named.contains(beta), "{beta} is neither in {upstream} nor in {named}");
         }
-        let told: Vec<&str> = call.unsupported.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
+        let reported: Vec<&str> = call.unsupported.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         // Clients expect a message that cannot be had to be named by its role.
-        let told: Vec<&str> = told.into_iter().map(|told| told.strip_suffix(".role").unwrap_or(told)).collect();
+        let reported: Vec<&str> = reported.into_iter().map(|reported| reported.strip_suffix(".role").unwrap_or(reported)).collect();
         for (path, leaf) in leaves(&body, String::new()).into_iter().filter(|(path, _)| !path.starts_with("anthropic_beta")) {
-            let accounted = carries(&upstream, &leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
-            prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");
+            let accounted = carries(&upstream, &leaf) || reported.iter().any(|reported| path == *reported || path.starts_with(&format!("{reported}.")));
+            prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor reported: {reported:?}");
         }
     }
 
@@ -424,10 +424,10 @@ proptest! {
         for beta in &betas {
             prop_assert!(upstream.contains(beta) || named.contains(beta), "{beta} is neither in {upstream} nor in {named}");
         }
-        let told: Vec<&str> = call.unsupported.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
+        let reported: Vec<&str> = call.unsupported.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         for (path, leaf) in leaves(&body, String::new()) {
-            let accounted = carries(&upstream, &leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
-            prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");
+            let accounted = carries(&upstream, &leaf) || reported.iter().any(|reported| path == *reported || path.starts_with(&format!("{reported}.")));
+            prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor reported: {reported:?}");
         }
     }
 
@@ -468,7 +468,7 @@ fn tags(text: &str) -> Vec<Range<usize>> {
     starts.filter_map(tag).collect()
 }
 
-/// What a client collects, told from the JSON alone: a second opinion on [`MessageAccumulator`].
+/// The message that a client collects, from the JSON alone: an independent check of [`MessageAccumulator`].
 #[derive(Default)]
 struct Collected {
     message: Value,
@@ -655,7 +655,7 @@ fn carries(upstream: &str, leaf: &str) -> bool {
     upstream.contains(leaf) || upstream.contains(&STANDARD.encode(leaf))
 }
 
-/// The texts of a body that say something, with their places.
+/// The texts of a body that are content, with their paths.
 fn leaves(value: &Value, path: String) -> Vec<(String, String)> {
     let join = |key: &str| {
         if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }

@@ -87,18 +87,18 @@ pub(crate) fn run<'c>(
     }
     let cancelled = end == End::Cancelled;
     let summary = pipeline.finish(end, &mut checked);
-    assert!(cancelled || grammar.is_closed(), "a stream ends and says how");
+    assert!(cancelled || grammar.is_closed(), "a stream ends with an outcome");
     summary
 }
 
 /// Unfolds a whole answer. It is held against the grammar, too.
-pub(crate) fn unfold(answer: &[u8], mut out: impl FnMut(&Event<'_>)) -> StreamSummary {
+pub(crate) fn unfold(response: &[u8], mut out: impl FnMut(&Event<'_>)) -> StreamSummary {
     let mut grammar = StreamValidator::default();
-    let summary = translate::translate_response(answer, opening(), &mut |event: &Event<'_>| {
+    let summary = translate::translate_response(response, opening(), &mut |event: &Event<'_>| {
         grammar.push(event).unwrap();
         out(event);
     });
-    assert!(grammar.is_closed(), "an answer ends and says how");
+    assert!(grammar.is_closed(), "a response ends with an outcome");
     summary
 }
 

@@ -114,8 +114,8 @@ async fn extra_slashes_lead_to_the_same_route() {
             let response =
                 server.request(method, &format!("{path}?beta=true"), &headers, body.to_owned()).await;
             assert_eq!(response.status, 200, "{path}: {}", response.body);
-            let stranger = server.request(method, &path, none, body.to_owned()).await;
-            assert!([401, 403].contains(&stranger.status.as_u16()), "{path}: {}", stranger.body);
+            let unknown = server.request(method, &path, none, body.to_owned()).await;
+            assert!([401, 403].contains(&unknown.status.as_u16()), "{path}: {}", unknown.body);
             if method == "POST" {
                 assert_eq!(
                     server.request("PUT", &path, &headers, body.to_owned()).await.status,

@@ -48,7 +48,7 @@ async fn set(server: &TestServer, user_id: &str, change: impl FnOnce(&mut User) 
     changed.await.unwrap();
 }
 
-/// Asks until the answer has `status`, for as long as a change may take to act.
+/// Sends requests until a response has `status`, for as long as a change may take to act.
 async fn until(server: &TestServer, token: &str, status: u16) -> String {
     wait_for("the change acts", async || {
         let response = server.post_as(token).await;
@@ -62,9 +62,9 @@ async fn valid_token_is_accepted_in_either_header() {
     let server = authenticated_server().await;
     let token = token("ana", &json!({"team": "payments"}));
     for header in [("authorization", format!("Bearer {token}")), ("x-api-key", token.clone())] {
-        let answer = server.post_with(&[(header.0, &header.1)]).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let line = log_line(answer.request_id()).await;
+        let response = server.post_with(&[(header.0, &header.1)]).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        let line = log_line(response.request_id()).await;
         assert_eq!((&line["user"], &line["team"]), (&json!("ana"), &json!("payments")));
     }
     let ana = server.app.store.user("ana").await.unwrap();
@@ -132,9 +132,9 @@ async fn token_times_are_checked_with_one_minute_leeway() {
         (json!({"exp": "1895348800"}), "number of seconds"),
         (json!({"exp": 1e308}), "number of seconds"),
     ];
-    for (claim, said) in wrong {
-        let message = server.post_as(&token("ana", &claim)).await.refused(said);
-        assert!(message.contains(said), "{claim}: {message}");
+    for (claim, text) in wrong {
+        let message = server.post_as(&token("ana", &claim)).await.refused(text);
+        assert!(message.contains(text), "{claim}: {message}");
     }
 }
 
@@ -151,7 +151,7 @@ async fn cached_token_is_rejected_after_expiry() {
 async fn foreign_issuer_audience_or_duplicate_claim_is_rejected() {
     let server = authenticated_server().await;
     assert_eq!(server.post_as(&token("ana", &json!({"aud": ["x", "bedrock-api"]}))).await.status, 200);
-    for (claim, said) in [
+    for (claim, message) in [
         (json!({"iss": "other"}), "iss"),
         (json!({"iss": null}), "iss"),
         (json!({"aud": "other"}), "aud"),
@@ -159,7 +159,7 @@ async fn foreign_issuer_audience_or_duplicate_claim_is_rejected() {
         (json!({"aud": null}), "aud"),
         (json!({"user_id": null}), "user_id"),
     ] {
-        assert!(server.post_as(&token("ana", &claim)).await.refused(said).contains(said));
+        assert!(server.post_as(&token("ana", &claim)).await.refused(message).contains(message));
     }
     let twice = claims("ana", &json!({})).to_string().replacen('{', r#"{"user_id":"boss","#, 1);
     assert!(server.post_as(&signed(&hs256(), &twice, KEY)).await.refused("twice").contains("unique"));
@@ -175,7 +175,7 @@ async fn malformed_user_names_are_rejected() {
             assert!(message.contains(claim), "{name:?}: {message}");
         }
     }
-    assert_eq!(server.app.store.user("ana").await, Err(StoreError::NotFound), "nobody was made of it");
+    assert_eq!(server.app.store.user("ana").await, Err(StoreError::NotFound), "no user was created");
 }
 
 #[tokio::test]
@@ -191,9 +191,9 @@ async fn lookalike_names_are_distinct_users() {
 async fn database_rows_override_claims() {
     let server = authenticated_server().await;
     set(&server, "ana", |ana| ana.team = Some("payments".to_owned())).await;
-    let answer = server.post_as(&token("ana", &json!({"team": "billing"}))).await;
-    let line = log_line(answer.request_id()).await;
-    assert_eq!((answer.status.as_u16(), &line["team"]), (200, &json!("payments")));
+    let response = server.post_as(&token("ana", &json!({"team": "billing"}))).await;
+    let line = log_line(response.request_id()).await;
+    assert_eq!((response.status.as_u16(), &line["team"]), (200, &json!("payments")));
 }
 
 #[tokio::test]
@@ -220,9 +220,9 @@ async fn unknown_user_is_rejected_without_provisioning() {
 async fn revoked_token_finishes_its_stream_then_is_rejected() {
     let server = authenticated_server().await;
     let token = token("ana", &json!({"jti": "tok_1"}));
-    let question = Request::post("/v1/messages").header("x-api-key", &token);
-    let question = question.body(full(message_body("[slow 300]", true).to_string().into())).unwrap();
-    let stream = server.send(question).await;
+    let request = Request::post("/v1/messages").header("x-api-key", &token);
+    let request = request.body(full(message_body("[slow 300]", true).to_string().into())).unwrap();
+    let stream = server.send(request).await;
     server.app.store.revoke_token("tok_1", &event("token_revoked")).await.unwrap();
     assert!(until(&server, &token, 401).await.contains("revoked"));
     assert_eq!(read_response(stream).await.events().last(), Some(&"message_stop"));
@@ -242,8 +242,8 @@ async fn rejected_token_is_logged_with_user_and_check() {
         (token("zoe", &json!({"jti": "tok_1"})), None, "revoked"),
         ("x.y.z".to_owned(), None, "malformed"),
     ] {
-        let answer = server.post_as(&token).await;
-        let line = log_line(answer.request_id()).await;
+        let response = server.post_as(&token).await;
+        let line = log_line(response.request_id()).await;
         assert_eq!((line["user"].as_str(), &line["error_code"]), (user, &json!(check)), "{line}");
     }
 }
@@ -254,25 +254,25 @@ async fn failed_request_is_logged_with_code_and_model() {
     for path in ["/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens"] {
         let mut body = message_body("Hello", false);
         body["model"] = json!("no-such-model");
-        let answer = server.request("POST", path, &[], body.to_string()).await;
-        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
-        assert_eq!(log_line(answer.request_id()).await["model_requested"], "no-such-model", "{path}");
+        let response = server.request("POST", path, &[], body.to_string()).await;
+        assert_eq!(response.status, 404, "{path}: {}", response.body);
+        assert_eq!(log_line(response.request_id()).await["model_requested"], "no-such-model", "{path}");
     }
     let source = json!({"type": "url", "url": "https://example.com/Xylophon"});
     let body = json!({"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": [
         {"type": "image", "source": source}]}]});
-    let answer = server.request("POST", "/v1/messages", &[], body.to_string()).await;
+    let response = server.request("POST", "/v1/messages", &[], body.to_string()).await;
     assert_eq!(
-        log_line(answer.request_id()).await["error_path"],
+        log_line(response.request_id()).await["error_path"],
         "messages.0.content.0.source",
         "{}",
-        answer.body
+        response.body
     );
     // Clients read AWS's text as it is, so the message has no code.
     for stream in [false, true] {
-        let answer = server.post_message("[throttle]", stream).await;
-        assert!(!answer.body.contains("[E11"), "{}", answer.body);
-        let line = log_line(answer.request_id()).await;
+        let response = server.post_message("[throttle]", stream).await;
+        assert!(!response.body.contains("[E11"), "{}", response.body);
+        let line = log_line(response.request_id()).await;
         assert_eq!(
             (&line["error_class"], &line["error_code"]),
             (&json!("upstream"), &json!("E11")),
@@ -331,9 +331,9 @@ async fn conflicting_credentials_are_rejected() {
     );
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket.write_all(raw.as_bytes()).await.unwrap();
-    let mut answer = [0; 12];
-    socket.read_exact(&mut answer).await.unwrap();
-    assert!(!answer.ends_with(b"500"), "{}", String::from_utf8_lossy(&answer));
+    let mut response = [0; 12];
+    socket.read_exact(&mut response).await.unwrap();
+    assert!(!response.ends_with(b"500"), "{}", String::from_utf8_lossy(&response));
 }
 
 #[tokio::test]
@@ -388,9 +388,9 @@ async fn every_client_api_requires_the_token() {
         (Method::POST, "/v1/files"),
     ];
     for (method, path) in paths {
-        let answer =
+        let response =
             server.request(method.as_str(), path, &[], message_body("Hello", false).to_string()).await;
-        answer.refused(path);
+        response.refused(path);
     }
     assert_eq!(server.bedrock.requests().len(), 0);
 }
@@ -419,14 +419,14 @@ async fn bedrock_clients_send_the_token_as_api_key() {
     for base in ["", "/bedrock"] {
         for path in ["/model/claude-sonnet-4-5/converse", "/model/claude-sonnet-4-5/invoke"] {
             let path = format!("{base}{path}");
-            let refused =
+            let rejected =
                 server.request("POST", &path, &[("authorization", "AWS4-HMAC-SHA256 x")], body).await;
-            assert_eq!(refused.status, 403, "{}", refused.body);
-            assert_eq!(refused.headers["x-amzn-errortype"], "UnrecognizedClientException");
+            assert_eq!(rejected.status, 403, "{}", rejected.body);
+            assert_eq!(rejected.headers["x-amzn-errortype"], "UnrecognizedClientException");
             assert!(
-                refused.json()["message"].as_str().unwrap().contains("AWS_BEARER_TOKEN_BEDROCK"),
+                rejected.json()["message"].as_str().unwrap().contains("AWS_BEARER_TOKEN_BEDROCK"),
                 "{}",
-                refused.body
+                rejected.body
             );
         }
         let path = format!("{base}/model/claude-sonnet-4-5/converse");
@@ -449,8 +449,8 @@ async fn only_the_token_selects_the_charged_user() {
         ("x-user-id", "boss"),
         ("x-claude-code-session-id", "boss"),
     ];
-    let answer = server.request("POST", "/v1/messages?user_id=boss", &headers, body.to_string()).await;
-    let line = log_line(answer.request_id()).await;
+    let response = server.request("POST", "/v1/messages?user_id=boss", &headers, body.to_string()).await;
+    let line = log_line(response.request_id()).await;
     assert_eq!((&line["user"], &line["team"]), (&json!("ana"), &json!("payments")));
 }
 
@@ -462,9 +462,9 @@ async fn token_is_checked_before_the_body_is_read() {
         .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999\r\n\r\n")
         .await
         .unwrap();
-    let mut answer = [0; 12];
-    socket.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 401");
+    let mut response = [0; 12];
+    socket.read_exact(&mut response).await.unwrap();
+    assert_eq!(&response, b"HTTP/1.1 401");
     // Whoever has sent much all the same gets to read why.
     server.request("POST", "/v1/messages", &[], vec![b' '; 8 << 20]).await.refused("a large body");
 }
@@ -477,9 +477,9 @@ async fn default_profile_serves_only_its_model() {
     let upstream = async |key: &str, model: &str| {
         let mut body = message_body("Hello", false);
         body["model"] = json!(model);
-        let answer = server.request("POST", "/v1/messages", &[("x-api-key", key)], body.to_string()).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        log_line(answer.request_id()).await["model_upstream"].as_str().unwrap().to_owned()
+        let response = server.request("POST", "/v1/messages", &[("x-api-key", key)], body.to_string()).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        log_line(response.request_id()).await["model_upstream"].as_str().unwrap().to_owned()
     };
     assert_eq!(upstream(&key, "claude-sonnet-4-5").await, PROFILE);
     assert_eq!(upstream(&key, "claude-haiku-4-5").await, "us.anthropic.claude-haiku-4-5-20251001-v1:0");
@@ -529,9 +529,9 @@ async fn other_tokens_use_cached_rows_during_outage() {
         claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         token(name, &claims)
     };
-    let answer = server.post_as(&second("ana", json!({}))).await;
-    let line = log_line(answer.request_id()).await;
-    assert_eq!((answer.status.as_u16(), &line["team"]), (200, &json!("payments")), "{}", answer.body);
+    let response = server.post_as(&second("ana", json!({}))).await;
+    let line = log_line(response.request_id()).await;
+    assert_eq!((response.status.as_u16(), &line["team"]), (200, &json!("payments")), "{}", response.body);
     assert_eq!(server.post_as(&second("bob", json!({}))).await.status, 403, "disabled");
     assert_eq!(server.post_as(&second("old", json!({"iat": now() - 60}))).await.status, 401, "superseded");
     assert_eq!(server.post_as(&second("old", json!({}))).await.status, 200);
@@ -540,16 +540,16 @@ async fn other_tokens_use_cached_rows_during_outage() {
 
 #[tokio::test]
 async fn closed_registration_stays_closed_during_outage() {
-    let away = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable");
-    let server = authenticated_server_with(&[away, ("PROVISION_USERS", "false")], |_| {}).await;
+    let unavailable = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable");
+    let server = authenticated_server_with(&[unavailable, ("PROVISION_USERS", "false")], |_| {}).await;
     let (status, kind, message) = server.post_as(&token("ana", &json!({}))).await.error();
     assert_eq!((status, kind.as_str()), (503, "api_error"), "{message}");
     let bearer = format!("Bearer {}", token("ana", &json!({})));
     let body = json!({"messages": [{"role": "user", "content": "Hello"}]}).to_string();
     for path in ["/v1/chat/completions", "/model/claude-sonnet-4-5/invoke", "/v1/models"] {
         let method = if path == "/v1/models" { "GET" } else { "POST" };
-        let answer = server.request(method, path, &[("authorization", &bearer)], body.clone()).await;
-        assert!(answer.status.is_server_error(), "{path}: {}", answer.body);
+        let response = server.request(method, path, &[("authorization", &bearer)], body.clone()).await;
+        assert!(response.status.is_server_error(), "{path}: {}", response.body);
     }
     assert!(server.bedrock.requests().is_empty());
 }
@@ -591,10 +591,10 @@ async fn user_of_an_outage_gets_the_configured_limits() {
 
 #[tokio::test]
 async fn fail_closed_rejects_unknown_caller_during_outage() {
-    let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
-    let open = authenticated_server_with(&away, |_| {}).await;
+    let unavailable = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
+    let open = authenticated_server_with(&unavailable, |_| {}).await;
     assert_eq!(open.post_as(&token("ana", &json!({}))).await.status, 200);
-    let closed = authenticated_server_with(&[away[0], ("AUTH_ON_OUTAGE", "closed")], |_| {}).await;
+    let closed = authenticated_server_with(&[unavailable[0], ("AUTH_ON_OUTAGE", "closed")], |_| {}).await;
     let (status, kind, message) = closed.post_as(&token("ana", &json!({}))).await.error();
     assert_eq!((status, kind.as_str()), (503, "api_error"));
     assert!(message.contains("database"), "{message}");

@@ -50,11 +50,11 @@ async fn body_is_forwarded_unchanged_with_our_signature() {
         let answer = json_of(response).await;
         assert_eq!(answer["stopReason"], "end_turn", "{answer}");
     }
-    for asked in server.bedrock.requests() {
-        assert_eq!(asked.body, CONVERSE);
-        assert_eq!(asked.path, format!("/model/{SONNET}%3A0/converse"));
+    for requested in server.bedrock.requests() {
+        assert_eq!(requested.body, CONVERSE);
+        assert_eq!(requested.path, format!("/model/{SONNET}%3A0/converse"));
         let header = |name: &str| {
-            asked.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+            requested.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
         };
         assert_eq!(header("x-amzn-bedrock-trace"), Some("DISABLED"));
         assert_eq!((header("accept"), header("x-private")), (Some("application/json"), None));
@@ -101,8 +101,8 @@ async fn ids_are_decoded_once_and_encoded_once() {
     ] {
         let response = begin(&server, &format!("/model/{typed}/invoke"), INVOKE).await;
         assert_eq!(response.status(), 200, "{typed}");
-        let asked = server.bedrock.requests().pop().unwrap();
-        assert_eq!(asked.path, format!("/model/{sent}/invoke"), "{typed}");
+        let requested = server.bedrock.requests().pop().unwrap();
+        assert_eq!(requested.path, format!("/model/{sent}/invoke"), "{typed}");
     }
     let twice = begin(&server, &format!("/model/{SONNET}%253A0/invoke"), INVOKE).await;
     assert_eq!(twice.status(), 400, "a second layer of encoding is part of the name");
@@ -226,8 +226,8 @@ async fn errors_use_aws_format_and_are_not_retried() {
 async fn credentials_error_is_hidden_from_aws_clients() {
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "wrong")], |_| {}).await;
     let response = begin(&server, "/model/claude-sonnet-4-5/converse", CONVERSE).await;
-    let told = (response.status().as_u16(), header(&response, "x-amzn-errortype"));
-    assert_eq!(told, (500, "InternalServerException"));
+    let reported = (response.status().as_u16(), header(&response, "x-amzn-errortype"));
+    assert_eq!(reported, (500, "InternalServerException"));
 }
 
 #[tokio::test]

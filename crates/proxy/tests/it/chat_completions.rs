@@ -34,25 +34,25 @@ async fn send(server: &TestServer, path: &str, body: &Value) -> TestResponse {
 }
 
 /// The chunks of a stream, which has to end with `[DONE]`.
-fn chunks(answer: &TestResponse) -> Vec<Value> {
-    assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
-    let data: Vec<&str> = answer.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+fn chunks(response: &TestResponse) -> Vec<Value> {
+    assert_eq!(response.headers["content-type"], "text/event-stream; charset=utf-8");
+    let data: Vec<&str> = response.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     let (last, chunks) = data.split_last().unwrap();
-    assert_eq!(*last, "[DONE]", "{}", answer.body);
+    assert_eq!(*last, "[DONE]", "{}", response.body);
     chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
 }
 
-fn said(chunks: &[Value], member: &str) -> String {
+fn joined(chunks: &[Value], member: &str) -> String {
     chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][member].as_str()).collect()
 }
 
 /// What is wrong, which has to be in OpenAI's envelope.
-fn error(answer: &TestResponse) -> (u16, Value) {
-    let json = answer.json();
+fn error(response: &TestResponse) -> (u16, Value) {
+    let json = response.json();
     assert!(json.get("type").is_none(), "{json}");
     assert!(json["error"]["message"].is_string() && json["error"]["type"].is_string(), "{json}");
-    assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"]);
-    (answer.status.as_u16(), json["error"].clone())
+    assert_eq!(response.headers["x-request-id"], response.headers["request-id"]);
+    (response.status.as_u16(), json["error"].clone())
 }
 
 #[tokio::test]
@@ -73,10 +73,10 @@ async fn streamed_and_whole_completions_are_equal() {
     assert!(message["content"].as_str().unwrap().ends_with("You sent: Hello"), "{message}");
     assert_eq!(completion["choices"][0]["finish_reason"], "stop");
 
-    let answer = send(&server, PATH, &chat_body("Hello", true)).await;
-    let chunks = chunks(&answer);
+    let response = send(&server, PATH, &chat_body("Hello", true)).await;
+    let chunks = chunks(&response);
     assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
-    assert_eq!(json!(said(&chunks, "content")), message["content"]);
+    assert_eq!(json!(joined(&chunks, "content")), message["content"]);
     let last = chunks.last().unwrap();
     assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &completion["usage"]));
     assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "stop");
@@ -88,20 +88,20 @@ async fn every_upstream_api_streams_chunks() {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         let mut body = chat_body("[thinking]", true);
         body["reasoning_effort"] = json!("low");
-        let answer = send(&server, PATH, &body).await;
-        assert_eq!(answer.headers["x-bedrock-proxy-route"], route, "{}", answer.body);
-        let chunks = chunks(&answer);
-        assert!(!said(&chunks, "reasoning_content").is_empty() && !said(&chunks, "content").is_empty());
+        let response = send(&server, PATH, &body).await;
+        assert_eq!(response.headers["x-bedrock-proxy-route"], route, "{}", response.body);
+        let chunks = chunks(&response);
+        assert!(!joined(&chunks, "reasoning_content").is_empty() && !joined(&chunks, "content").is_empty());
         assert!(
             chunks.last().unwrap()["usage"]["prompt_tokens"].as_u64() > Some(0),
             "{route}: {}",
-            answer.body
+            response.body
         );
         body["stream"] = json!(false);
         let whole = send(&server, PATH, &body).await.json();
         let message = &whole["choices"][0]["message"];
-        assert_eq!(message["content"], said(&chunks, "content"), "{route}");
-        assert_eq!(message["reasoning_content"], said(&chunks, "reasoning_content"), "{route}");
+        assert_eq!(message["content"], joined(&chunks, "content"), "{route}");
+        assert_eq!(message["reasoning_content"], joined(&chunks, "reasoning_content"), "{route}");
     }
 }
 
@@ -112,15 +112,15 @@ async fn tool_loop_works_with_and_without_thinking() {
         let mut body = chat_body("[tools] read it", true);
         body["tools"] = tools();
         body["reasoning_effort"] = effort.clone();
-        let answer = send(&server, PATH, &body).await;
-        let chunks = chunks(&answer);
+        let response = send(&server, PATH, &body).await;
+        let chunks = chunks(&response);
         let deltas: Vec<&Value> = chunks
             .iter()
             .filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array())
             .flatten()
             .collect();
         let calls: Vec<&&Value> = deltas.iter().filter(|delta| delta["id"].is_string()).collect();
-        assert_eq!(calls.len(), 2, "{}", answer.body);
+        assert_eq!(calls.len(), 2, "{}", response.body);
         let finish = chunks.iter().rev().find_map(|chunk| chunk["choices"][0]["finish_reason"].as_str());
         assert_eq!(finish, Some("tool_calls"));
         let mut replayed = Vec::new();
@@ -133,7 +133,7 @@ async fn tool_loop_works_with_and_without_thinking() {
             replayed.push(json!({"id": call["id"], "type": "function", "function": function}));
         }
         // What it thought is not sent back, or sent back as it was shown; there is no place for its signature.
-        let turn = json!({"role": "assistant", "content": said(&chunks, "content"), "reasoning_content": "hm", "tool_calls": replayed});
+        let turn = json!({"role": "assistant", "content": joined(&chunks, "content"), "reasoning_content": "hm", "tool_calls": replayed});
         let messages = body["messages"].as_array_mut().unwrap();
         messages.push(turn);
         for call in &replayed {
@@ -155,14 +155,14 @@ async fn an_image_and_a_schema_arrive() {
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{PNG}")}},
     ]);
-    let answer = send(&server, PATH, &body).await;
-    assert!(answer.body.contains("image/png"), "{}", answer.body);
+    let response = send(&server, PATH, &body).await;
+    assert!(response.body.contains("image/png"), "{}", response.body);
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false});
     let mut body = chat_body("Where?", false);
     body["response_format"] =
         json!({"type": "json_schema", "json_schema": {"name": "place", "schema": schema}});
-    let answer = send(&server, PATH, &body).await.json();
-    let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    let response = send(&server, PATH, &body).await.json();
+    let content = response["choices"][0]["message"]["content"].as_str().unwrap();
     assert!(serde_json::from_str::<Value>(content).unwrap()["city"].is_string(), "{content}");
 }
 
@@ -170,9 +170,9 @@ async fn an_image_and_a_schema_arrive() {
 async fn chat_completions_forward_client_betas() {
     let server = test_server().await;
     let request = Request::post(PATH).header("anthropic-beta", "context-1m-2025-08-07");
-    let answer =
+    let response =
         server.fetch(request.body(full(chat_body("Hello", false).to_string().into())).unwrap()).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(response.status, 200, "{}", response.body);
     let upstream: Value = serde_json::from_slice(&server.bedrock.requests()[0].body).unwrap();
     assert_eq!(upstream["additionalModelRequestFields"]["anthropic_beta"], json!(["context-1m-2025-08-07"]));
 }
@@ -183,7 +183,7 @@ async fn second_turn_reads_the_prompt_cache() {
     let mut body = chat_body("Hello", false);
     body["messages"][0]["content"] = json!("You are careful and kind. ".repeat(800));
     body["tools"] = tools();
-    let usage = |answer: &TestResponse| answer.json()["usage"].clone();
+    let usage = |response: &TestResponse| response.json()["usage"].clone();
     let first = send(&server, PATH, &body).await;
     let written = usage(&first)["prompt_tokens_details"]["cache_write_tokens"].as_u64().unwrap();
     assert!(written > 0, "{}", first.body);
@@ -203,8 +203,8 @@ async fn second_turn_reads_the_prompt_cache() {
 async fn every_chat_completions_alias_path_is_served() {
     let server = test_server().await;
     for path in ["/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
-        let answer = send(&server, &format!("{path}?x=1"), &chat_body("Hello", false)).await;
-        assert_eq!(answer.json()["object"], "chat.completion", "{path}");
+        let response = send(&server, &format!("{path}?x=1"), &chat_body("Hello", false)).await;
+        assert_eq!(response.json()["object"], "chat.completion", "{path}");
         assert_eq!(error(&server.get(path).await).0, 405, "{path}");
     }
     assert_eq!(send(&server, "/v1/v1/chat/completions", &chat_body("Hello", false)).await.status, 404);
@@ -216,23 +216,23 @@ async fn errors_use_openai_format_with_the_same_status() {
     let mut body = chat_body("Hello", false);
     body["messages"][1]["content"] =
         json!([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]);
-    let (status, told) = error(&send(&server, PATH, &body).await);
-    assert_eq!((status, &told["type"]), (400, &json!("invalid_request_error")));
-    assert_eq!(told["param"], "messages.1.content.0.image_url.url");
+    let (status, reported) = error(&send(&server, PATH, &body).await);
+    assert_eq!((status, &reported["type"]), (400, &json!("invalid_request_error")));
+    assert_eq!(reported["param"], "messages.1.content.0.image_url.url");
 
     body = chat_body("Hello", true);
     body["model"] = json!("gpt-99");
-    let (status, told) = error(&send(&server, PATH, &body).await);
-    assert_eq!((status, &told["code"]), (404, &json!("model_not_found")));
+    let (status, reported) = error(&send(&server, PATH, &body).await);
+    assert_eq!((status, &reported["code"]), (404, &json!("model_not_found")));
     assert_eq!(error(&send(&server, PATH, &json!("nope")).await).0, 400);
     for (prompt, status, code) in [
         ("[refuse ThrottlingException]", 429, json!("rate_limit_exceeded")),
         ("[throttle-first-frame]", 429, json!("rate_limit_exceeded")),
         ("[refuse AccessDeniedException]", 403, json!("permission_denied")),
     ] {
-        let answer = send(&server, PATH, &chat_body(prompt, true)).await;
-        let (told_status, told) = error(&answer);
-        assert_eq!((told_status, &told["code"]), (status, &code), "{prompt}: {}", answer.body);
+        let response = send(&server, PATH, &chat_body(prompt, true)).await;
+        let (reported_status, reported) = error(&response);
+        assert_eq!((reported_status, &reported["code"]), (status, &code), "{prompt}: {}", response.body);
     }
 }
 
@@ -242,15 +242,15 @@ async fn chat_completions_share_authentication_and_limits() {
     let body = chat_body("Hello", true).to_string();
     for path in [PATH, "/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
         for headers in [&[][..], &[("authorization", "Bearer nonsense")], &[("x-api-key", "nonsense")]] {
-            let (status, told) = error(&server.request("POST", path, headers, body.clone()).await);
-            assert_eq!((status, &told["code"]), (401, &json!("invalid_api_key")), "{path}");
+            let (status, reported) = error(&server.request("POST", path, headers, body.clone()).await);
+            assert_eq!((status, &reported["code"]), (401, &json!("invalid_api_key")), "{path}");
         }
         let bearer = format!("Bearer {}", token("ana", &json!({})));
-        let answer = server.request("POST", path, &[("authorization", &bearer)], body.clone()).await;
-        let (status, told) = error(&answer);
-        assert_eq!((status, &told["code"]), (429, &json!("insufficient_quota")));
-        assert!(told["message"].as_str().unwrap().contains(r#"the user "ana" has used 0"#), "{told}");
-        assert_eq!(answer.headers["anthropic-ratelimit-unified-status"], "rejected");
+        let response = server.request("POST", path, &[("authorization", &bearer)], body.clone()).await;
+        let (status, reported) = error(&response);
+        assert_eq!((status, &reported["code"]), (429, &json!("insufficient_quota")));
+        assert!(reported["message"].as_str().unwrap().contains(r#"the user "ana" has used 0"#), "{reported}");
+        assert_eq!(response.headers["anthropic-ratelimit-unified-status"], "rejected");
     }
     assert!(server.bedrock.requests().is_empty());
 }
@@ -258,11 +258,11 @@ async fn chat_completions_share_authentication_and_limits() {
 #[tokio::test]
 async fn upstream_failure_ends_the_chunks_with_one_error() {
     let server = test_server().await;
-    let answer = send(&server, PATH, &chat_body("[throttle-mid]", true)).await;
-    assert_eq!(answer.status, 200);
-    let last = answer.last();
-    assert_eq!(last["error"]["code"], "rate_limit_exceeded", "{}", answer.body);
-    assert!(!answer.body.contains("[DONE]") && answer.body.contains("\"role\":\"assistant\""));
+    let response = send(&server, PATH, &chat_body("[throttle-mid]", true)).await;
+    assert_eq!(response.status, 200);
+    let last = response.last();
+    assert_eq!(last["error"]["code"], "rate_limit_exceeded", "{}", response.body);
+    assert!(!response.body.contains("[DONE]") && response.body.contains("\"role\":\"assistant\""));
 }
 
 #[tokio::test]
@@ -272,9 +272,9 @@ async fn idle_chat_stream_gets_comments_and_late_errors() {
         config.inference.ping_interval = Duration::from_millis(50);
     })
     .await;
-    let answer = send(&server, PATH, &chat_body("[slow 300]", true)).await;
-    assert!(answer.body.starts_with(": ping\n\n"), "{}", answer.body);
-    assert!(chunks(&answer).len() > 2);
+    let response = send(&server, PATH, &chat_body("[slow 300]", true)).await;
+    assert!(response.body.starts_with(": ping\n\n"), "{}", response.body);
+    assert!(chunks(&response).len() > 2);
     let late = send(&server, PATH, &chat_body("[slow 100] [throttle-first-frame]", true)).await;
     assert_eq!(late.last()["error"]["code"], "rate_limit_exceeded", "{}", late.body);
     assert!(late.body.starts_with(": ping\n\n") && !late.body.contains("chunk"), "{}", late.body);
@@ -283,9 +283,9 @@ async fn idle_chat_stream_gets_comments_and_late_errors() {
 #[tokio::test]
 async fn chat_completions_usage_is_logged() {
     let server = test_server().await;
-    let answer = send(&server, PATH, &chat_body("Hello", true)).await;
-    let usage = chunks(&answer).last().unwrap()["usage"].clone();
-    let line = log_line(answer.request_id()).await;
+    let response = send(&server, PATH, &chat_body("Hello", true)).await;
+    let usage = chunks(&response).last().unwrap()["usage"].clone();
+    let line = log_line(response.request_id()).await;
     assert_eq!((&line["route"], &line["stream"]), (&json!(PATH), &json!(true)));
     assert_eq!((&line["in_tok"], &line["out_tok"]), (&usage["prompt_tokens"], &usage["completion_tokens"]));
     assert_eq!((&line["outcome"], &line["stop_reason"]), (&json!("finished"), &json!("end_turn")));

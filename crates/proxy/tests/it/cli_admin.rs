@@ -8,27 +8,27 @@ use crate::harness::postgres;
 use crate::harness::tokens::{KEY, authenticated_server_with};
 use crate::harness::{TestServer, wait_for};
 
-/// What a command said and how it ended.
-struct Said {
+/// Output and exit code of a command.
+struct CommandOutput {
     out: String,
     error: String,
     code: Option<i32>,
 }
 
 /// Runs `bedrock-proxy <words>` on the database that `variables` name.
-async fn run(variables: &[(&str, &str)], words: &str) -> Said {
+async fn run(variables: &[(&str, &str)], words: &str) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-proxy"));
     command.env_clear().env("JWT_SECRET_KEY", KEY).envs(variables.iter().copied());
     command.args(words.split(' ')).current_dir("/");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { out: text(&output.stdout), error: text(&output.stderr), code: output.status.code() }
+    CommandOutput { out: text(&output.stdout), error: text(&output.stderr), code: output.status.code() }
 }
 
 async fn fine(variables: &[(&str, &str)], words: &str) -> String {
-    let said = run(variables, words).await;
-    assert_eq!(said.code, Some(0), "{words}: {}{}", said.out, said.error);
-    said.out
+    let message = run(variables, words).await;
+    assert_eq!(message.code, Some(0), "{words}: {}{}", message.out, message.error);
+    message.out
 }
 
 async fn until(server: &TestServer, token: &str, status: u16) {
@@ -118,8 +118,8 @@ async fn cli_changes_act_on_a_running_server() {
         assert!(fine(&database, "user rename ana anna").await.contains("\"user_id\": \"anna\""));
         assert!(fine(&database, "team rename red crimson").await.contains("crimson"));
         fine(&database, "user set anna --team crimson").await;
-        let refused = run(&database, "team remove crimson").await;
-        assert!(refused.code == Some(1) && refused.error.contains("has 1 users"), "{}", refused.error);
+        let rejected = run(&database, "team remove crimson").await;
+        assert!(rejected.code == Some(1) && rejected.error.contains("has 1 users"), "{}", rejected.error);
         assert!(
             fine(&database, "team remove crimson --move-users-to none").await.contains("1 user was moved")
         );
@@ -172,7 +172,7 @@ async fn events_name_the_operating_systems_user() {
 async fn cli_errors_never_print_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let data = [("DATA_DIR", directory.path().to_str().unwrap())];
-    for (words, said) in [
+    for (words, message) in [
         ("user set nobody --limit 5", "no user"),
         ("user add ana --team nobodys", "no team"),
         ("quota explain nobody", "no user"),
@@ -200,7 +200,7 @@ async fn cli_errors_never_print_tokens() {
             "{words}: {}",
             failed.out
         );
-        assert!(failed.error.contains(said), "{words}: {}", failed.error);
+        assert!(failed.error.contains(message), "{words}: {}", failed.error);
     }
     assert!(directory.path().join("bedrock-proxy.db").exists());
 }

@@ -152,8 +152,12 @@ async fn healthcheck_command_checks_the_local_server() {
     server.app.bedrock.set_credentials_rejected(true);
     let ill = check(&["healthcheck", "--ready"], port).await.unwrap();
     assert!(code(&ill) == 1 && output_text(&ill).contains("503"), "{}", output_text(&ill));
-    let nobody = check(&["healthcheck"], "1".to_owned()).await.unwrap();
-    assert!(code(&nobody) == 1 && output_text(&nobody).contains("127.0.0.1:1"), "{}", output_text(&nobody));
+    let unreachable = check(&["healthcheck"], "1".to_owned()).await.unwrap();
+    assert!(
+        code(&unreachable) == 1 && output_text(&unreachable).contains("127.0.0.1:1"),
+        "{}",
+        output_text(&unreachable)
+    );
     let unknown = check(&["healthcheck"], "0".to_owned()).await.unwrap();
     assert!(code(&unknown) == 1 && output_text(&unknown).contains("--url"), "{}", output_text(&unknown));
 }

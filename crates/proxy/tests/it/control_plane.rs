@@ -23,14 +23,14 @@ use crate::harness::{
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
 
 type Answers = fn(&str) -> Option<Value>;
-type Asked = Arc<Mutex<Vec<String>>>;
+type ReceivedRequests = Arc<Mutex<Vec<String>>>;
 
 /// A control plane, and what it was asked: the region signed for, the method and the path.
-async fn control(responses: Answers, delay: Duration) -> (String, Asked) {
+async fn control(responses: Answers, delay: Duration) -> (String, ReceivedRequests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Asked::default();
-    let log = Arc::clone(&asked);
+    let requested = ReceivedRequests::default();
+    let log = Arc::clone(&requested);
     spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let log = Arc::clone(&log);
@@ -54,18 +54,18 @@ async fn control(responses: Answers, delay: Duration) -> (String, Asked) {
             spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
-    (url, asked)
+    (url, requested)
 }
 
 async fn world_before(
     responses: Answers,
     delay: Duration,
     variables: &[(&str, &str)],
-) -> (TestServer, Asked) {
-    let (url, asked) = control(responses, delay).await;
+) -> (TestServer, ReceivedRequests) {
+    let (url, requested) = control(responses, delay).await;
     let mut all = vec![("AWS_ENDPOINT_URL_BEDROCK", url.as_str())];
     all.extend(variables);
-    (test_server_with(&all, |_| {}).await, asked)
+    (test_server_with(&all, |_| {}).await, requested)
 }
 
 fn qwen(path: &str) -> Option<Value> {
@@ -83,13 +83,13 @@ fn with_top_k(model: &str) -> String {
 
 #[tokio::test]
 async fn inference_profile_is_resolved_once_and_selects_capabilities() {
-    let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    let (server, requested) = world_before(qwen, Duration::ZERO, &[]).await;
     for _ in 0..3 {
-        let answer = server.post(with_top_k(ARN)).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
+        let response = server.post(with_top_k(ARN)).await;
+        assert_eq!(response.status, 200, "{}", response.body);
     }
     let path = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
-    assert_eq!(*asked.lock().unwrap(), [format!("us-east-1 GET /inference-profiles/{path}")]);
+    assert_eq!(*requested.lock().unwrap(), [format!("us-east-1 GET /inference-profiles/{path}")]);
     for sent in server.bedrock.requests() {
         assert!(!String::from_utf8_lossy(&sent.body).contains("\"top_k\""), "Qwen has no such member");
     }
@@ -97,11 +97,11 @@ async fn inference_profile_is_resolved_once_and_selects_capabilities() {
 
 #[tokio::test]
 async fn rejected_control_plane_request_is_not_repeated() {
-    let (server, asked) = world_before(|_| None, Duration::ZERO, &[]).await;
+    let (server, requested) = world_before(|_| None, Duration::ZERO, &[]).await;
     for _ in 0..2 {
         assert_eq!(server.post(with_top_k(ARN)).await.status, 200);
     }
-    assert_eq!(asked.lock().unwrap().len(), 1);
+    assert_eq!(requested.lock().unwrap().len(), 1);
     assert!(String::from_utf8_lossy(&server.bedrock.requests()[0].body).contains("top_k"));
 }
 
@@ -110,8 +110,8 @@ async fn slow_control_plane_delays_only_the_first_requests() {
     let (server, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
     let start = Instant::now();
     let responses = (0..5).map(|_| server.post(with_top_k(ARN)));
-    for answer in futures_util::future::join_all(responses).await {
-        assert_eq!(answer.status, 200);
+    for response in futures_util::future::join_all(responses).await {
+        assert_eq!(response.status, 200);
     }
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     let start = Instant::now();
@@ -149,17 +149,17 @@ async fn profile_without_result_costs_the_highest_price() {
 async fn mapped_profile_needs_no_control_plane_request() {
     let mapping = format!("claude-sonnet-4-5={ARN}");
     let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
-    let (server, asked) = world_before(qwen, Duration::ZERO, &named).await;
+    let (server, requested) = world_before(qwen, Duration::ZERO, &named).await;
     assert_eq!(server.post(with_top_k("claude-sonnet-4-5")).await.status, 200);
-    assert!(asked.lock().unwrap().is_empty());
+    assert!(requested.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn arn_of_another_region_is_signed_for_it() {
-    let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    let (server, requested) = world_before(qwen, Duration::ZERO, &[]).await;
     let (status, ..) = server.post(with_top_k(&ARN.replace("us-east-1", "eu-west-1"))).await.error();
     assert_eq!(status, 502, "the fake is in us-east-1 and refuses the signature");
-    assert!(asked.lock().unwrap()[0].starts_with("eu-west-1 GET "));
+    assert!(requested.lock().unwrap()[0].starts_with("eu-west-1 GET "));
 }
 
 fn offered(path: &str) -> Option<Value> {
@@ -210,10 +210,13 @@ async fn discovered_models_are_listed_and_called_by_profile() {
     assert_eq!(server.get("/inference-profiles?type=SYSTEM_DEFINED").await.json(), json!({"as": "it came"}));
     let one = server.get("/bedrock/inference-profiles/us.anthropic.claude-opus-9").await.json();
     assert_eq!(one, json!({"one": "profile"}));
-    let refused = server.get("/inference-profiles/us.anthropic.claude-x").await;
-    assert_eq!(refused.status, 403);
-    let told = refused.json()["message"].clone();
-    assert!(told.as_str().is_some_and(|told| told.starts_with("User: [arn] is not authorized")), "{told}");
+    let rejected = server.get("/inference-profiles/us.anthropic.claude-x").await;
+    assert_eq!(rejected.status, 403);
+    let reported = rejected.json()["message"].clone();
+    assert!(
+        reported.as_str().is_some_and(|reported| reported.starts_with("User: [arn] is not authorized")),
+        "{reported}"
+    );
 }
 
 #[tokio::test]
@@ -236,8 +239,8 @@ async fn a_whole_catalogue_is_discovered_too() {
 #[tokio::test]
 async fn a_failed_discovery_is_harmless() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
-    let (server, asked) = world_before(|_| None, Duration::ZERO, &on).await;
-    wait_until("the list is requested", || !asked.lock().unwrap().is_empty()).await;
+    let (server, requested) = world_before(|_| None, Duration::ZERO, &on).await;
+    wait_until("the list is requested", || !requested.lock().unwrap().is_empty()).await;
     assert_eq!(server.post_message("Hello", false).await.status, 200);
     assert!(server.get("/v1/models").await.json()["data"].as_array().unwrap().len() > 10);
 }
@@ -254,7 +257,7 @@ async fn post_as(server: &TestServer, path: &str, key: &str, body: String) -> u1
 
 #[tokio::test]
 async fn invented_profiles_do_not_delay_those_of_others() {
-    let (url, asked) = control(qwen, Duration::from_millis(100)).await;
+    let (url, requested) = control(qwen, Duration::from_millis(100)).await;
     let server = authenticated_server_with(&[("AWS_ENDPOINT_URL_BEDROCK", &url)], |_| {}).await;
     let (ana, eve) = (token("ana", &json!({})), token("eve", &json!({})));
     let flood = (0..40).map(|connection| {
@@ -267,7 +270,7 @@ async fn invented_profiles_do_not_delay_those_of_others() {
         }
     });
     let own = async {
-        wait_until("the flood has begun", || asked.lock().unwrap().len() > 1).await;
+        wait_until("the flood has begun", || requested.lock().unwrap().len() > 1).await;
         for number in 0..12 {
             let name = format!("own{number}");
             let begun = Instant::now();
@@ -303,7 +306,7 @@ async fn profile_without_room_for_lookup_is_529() {
 async fn counting_looks_up_named_profiles_only() {
     let mapping = format!("house={}", own_arn("house"));
     let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
-    let (server, asked) = world_before(qwen, Duration::ZERO, &named).await;
+    let (server, requested) = world_before(qwen, Duration::ZERO, &named).await;
     let count = async |model: &str| {
         let mut body = message_body("Hello", false);
         body.as_object_mut().unwrap().remove("stream");
@@ -318,27 +321,27 @@ async fn counting_looks_up_named_profiles_only() {
         let path = format!("/model/{}/count-tokens", arn.replace(':', "%3A").replace('/', "%2F"));
         server.fetch(Request::post(path).body(full(converse.into())).unwrap()).await;
     }
-    assert!(asked.lock().unwrap().is_empty(), "{asked:?}");
+    assert!(requested.lock().unwrap().is_empty(), "{requested:?}");
     assert_eq!(count("house").await, 200);
-    assert_eq!(asked.lock().unwrap().len(), 1, "the operator has named this one");
+    assert_eq!(requested.lock().unwrap().len(), 1, "the operator has named this one");
 }
 
 #[tokio::test]
 async fn profile_of_another_account_stays_unresolved() {
-    let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    let (server, requested) = world_before(qwen, Duration::ZERO, &[]).await;
     server.app.monitor_credentials();
     let identified = || server.bedrock.requests().iter().any(|sent| sent.path == "/" && sent.status == 200);
     wait_until("STS has named the account", identified).await;
     let foreign = ARN.replace("123456789012", "999999999999");
     wait_for("the account is known", async || {
-        let before = asked.lock().unwrap().len();
+        let before = requested.lock().unwrap().len();
         let name = foreign.replace("abc123", &format!("z{before}"));
         server.post(with_top_k(&name)).await;
-        (asked.lock().unwrap().len() == before).then_some(())
+        (requested.lock().unwrap().len() == before).then_some(())
     })
     .await;
     assert_eq!(server.post(with_top_k(ARN)).await.status, 200);
-    assert!(asked.lock().unwrap().last().unwrap().contains("123456789012"), "the own account's is");
+    assert!(requested.lock().unwrap().last().unwrap().contains("123456789012"), "the own account's is");
 }
 
 /// A listener that accepts connections and never responds. Returns its URL and the number of its connections.

@@ -31,9 +31,9 @@ async fn bedrock_counts_for_the_bare_model_what_costs() {
     let response = count(&server, &prompt("claude-sonnet-4-5")).await;
     assert!(response.json()["input_tokens"].as_u64().unwrap() > 0, "{}", response.body);
     assert!(!response.headers.contains_key(NOTICE));
-    let asked = &server.bedrock.requests()[0];
-    assert_eq!(asked.path, "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens");
-    let body = String::from_utf8(asked.body.to_vec()).unwrap();
+    let requested = &server.bedrock.requests()[0];
+    assert_eq!(requested.path, "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens");
+    let body = String::from_utf8(requested.body.to_vec()).unwrap();
     let sent: Value = serde_json::from_str(&body).unwrap();
     let keys: Vec<_> = sent["input"]["converse"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["messages", "system", "toolConfig"]);

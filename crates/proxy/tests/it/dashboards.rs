@@ -81,8 +81,8 @@ fn printed() -> BTreeSet<String> {
     samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
 }
 
-/// The names of series that a text asks for; `:` makes a name a rule's own.
-fn asked_for(text: &str) -> BTreeSet<&str> {
+/// The names of series in a query; `:` makes a name a rule's own.
+fn series_names(text: &str) -> BTreeSet<&str> {
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let words = text.split(|c: char| !letter(c)).filter(|word| !word.contains(':'));
     words.filter(|word| word.starts_with("bedrock_proxy_") || word.starts_with("process_")).collect()
@@ -97,10 +97,10 @@ fn alerts_and_dashboard_query_existing_metrics() {
         "deploy/grafana/bedrock-proxy.json",
     ] {
         let text = file(path);
-        let asked = asked_for(&text);
-        assert!(asked.len() > 5, "{path} asks for {asked:?}");
-        for name in asked {
-            assert!(printed.contains(name), "{path} asks for {name}, which is not printed");
+        let requested = series_names(&text);
+        assert!(requested.len() > 5, "{path} queries {requested:?}");
+        for name in requested {
+            assert!(printed.contains(name), "{path} queries {name}, which is not printed");
         }
     }
 }

@@ -121,8 +121,8 @@ fn every_command_in_the_pages_is_understood() {
     for (arguments, page) in commands {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-proxy"));
         let output = command.env_clear().args(&arguments).arg("--help").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{page}: bedrock-proxy {}: {said}", arguments.join(" "));
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{page}: bedrock-proxy {}: {message}", arguments.join(" "));
     }
 }
 

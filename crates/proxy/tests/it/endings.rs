@@ -48,9 +48,9 @@ struct Ending {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ClientAction {
     ReadsToTheEnd,
-    LeavesBeforeFirstEvent,
-    LeavesInTheMiddle,
-    LeavesAfterLastEvent,
+    DisconnectsBeforeFirstEvent,
+    DisconnectsInTheMiddle,
+    DisconnectsAfterLastEvent,
     IsAbortedBeforeFirstEvent,
     IsAbortedInTheMiddle,
 }
@@ -104,20 +104,21 @@ fn endings() -> Vec<Ending> {
         Ending::new("idle timeout in the middle", "[pause 3000] Hello").with(idle),
         Ending::new("request timeout before the first event", "[slow 1500] Hello").with(request),
         Ending::new("request timeout in the middle", "[pause 1500] Hello").with(request),
-        Ending::new("client gone before the first event", "[slow 600] Hello").client(LeavesBeforeFirstEvent),
-        Ending::new("client gone in the middle", "[pause 600] Hello").client(LeavesInTheMiddle),
-        Ending::new("client gone after the last event", "Hello").client(LeavesAfterLastEvent),
+        Ending::new("client gone before the first event", "[slow 600] Hello")
+            .client(DisconnectsBeforeFirstEvent),
+        Ending::new("client gone in the middle", "[pause 600] Hello").client(DisconnectsInTheMiddle),
+        Ending::new("client gone after the last event", "Hello").client(DisconnectsAfterLastEvent),
         Ending::new("client gone, throttled afterwards", "[slow 600] [throttle-first-frame]")
-            .client(LeavesBeforeFirstEvent),
+            .client(DisconnectsBeforeFirstEvent),
         Ending::new("client gone before, detached read refused", "[slow 60000] Hello")
             .with(no_detached_read)
-            .client(LeavesBeforeFirstEvent),
+            .client(DisconnectsBeforeFirstEvent),
         Ending::new("client gone in the middle, detached read refused", "[pause 60000] Hello")
             .with(no_detached_read)
-            .client(LeavesInTheMiddle),
+            .client(DisconnectsInTheMiddle),
         Ending::new("client gone in the middle, detached read timeout", "[pause 60000] Hello")
             .with(short_detached_read)
-            .client(LeavesInTheMiddle),
+            .client(DisconnectsInTheMiddle),
         Ending::new("shutdown before the first event", "[slow 60000] Hello")
             .with(no_grace)
             .client(IsAbortedBeforeFirstEvent),
@@ -309,7 +310,7 @@ struct Received {
     is_broken: bool,
 }
 
-/// Sends a request and does with the response what `ending` says.
+/// Sends a request and ends its response by `ending`.
 async fn exchange(server: &TestServer, api: Api, ending: &Ending, streamed: bool, id: &str) -> Received {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let (mut head, body) = api.request(ending, streamed, id).into_parts();
@@ -317,12 +318,12 @@ async fn exchange(server: &TestServer, api: Api, ending: &Ending, streamed: bool
     let response = client.request(Request::from_parts(head, body));
     let mut received = Received::default();
     tokio::pin!(response);
-    let leaves = matches!(ending.client, LeavesBeforeFirstEvent | LeavesInTheMiddle);
+    let leaves = matches!(ending.client, DisconnectsBeforeFirstEvent | DisconnectsInTheMiddle);
     let waits_for_upstream = match ending.client {
-        LeavesBeforeFirstEvent | IsAbortedBeforeFirstEvent => true,
+        DisconnectsBeforeFirstEvent | IsAbortedBeforeFirstEvent => true,
         // A document has no middle: its client leaves while it waits.
-        LeavesInTheMiddle | IsAbortedInTheMiddle => !streamed,
-        ReadsToTheEnd | LeavesAfterLastEvent => false,
+        DisconnectsInTheMiddle | IsAbortedInTheMiddle => !streamed,
+        ReadsToTheEnd | DisconnectsAfterLastEvent => false,
     };
     // The Bedrock API hands AWS's head on at once; other heads wait for the first event.
     if waits_for_upstream && !(streamed && api.forwards_the_head()) {
@@ -330,7 +331,7 @@ async fn exchange(server: &TestServer, api: Api, ending: &Ending, streamed: bool
             early = &mut response => panic!("{}: {:?}", ending.name, early.map(|early| early.status())),
             () = server.wait_for_upstream(1) => {}
         }
-        if matches!(ending.client, LeavesInTheMiddle | IsAbortedInTheMiddle) {
+        if matches!(ending.client, DisconnectsInTheMiddle | IsAbortedInTheMiddle) {
             // The client of a document sees nothing of its middle, and nothing else shows that the proxy has read it.
             tokio::time::sleep(UNSEEN_MIDDLE).await;
         }
@@ -354,8 +355,8 @@ async fn exchange(server: &TestServer, api: Api, ending: &Ending, streamed: bool
     }
     let mut stops = false;
     let received = read(response, received, |bytes| match ending.client {
-        LeavesInTheMiddle => api.has_begun(bytes),
-        LeavesAfterLastEvent => api.is_complete(streamed, bytes),
+        DisconnectsInTheMiddle => api.has_begun(bytes),
+        DisconnectsAfterLastEvent => api.is_complete(streamed, bytes),
         IsAbortedInTheMiddle if streamed && !stops && api.has_begun(bytes) => {
             stops = true;
             server.stop.notify_one();
@@ -423,7 +424,7 @@ async fn observe(api: Api, ending: Ending, streamed: bool, number: usize) -> Str
     let id = format!("ending-{api:?}-{number}-{streamed}").replace(['(', ')', '"'], "-");
     let received = exchange(&server, api, &ending, streamed, &id).await;
     let mut line = log_line_with("client_request_id", &id).await;
-    if ending.client == LeavesAfterLastEvent {
+    if ending.client == DisconnectsAfterLastEvent {
         // Both are true: the end of the body and the end of the connection race.
         assert!(["finished", "cancelled"].contains(&line["outcome"].as_str().unwrap()), "{line}");
         line["outcome"] = "either".into();

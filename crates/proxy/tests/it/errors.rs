@@ -52,7 +52,7 @@ async fn interrupted_stream_ends_with_one_error_event() {
         assert!(!response.body.contains("message_stop"), "{prompt}");
         assert_eq!(log_line(response.request_id()).await["outcome"], "failed");
     }
-    assert_eq!(server.bedrock.requests().len(), 4, "nothing is repeated once the client was told something");
+    assert_eq!(server.bedrock.requests().len(), 4, "no retry after the client got an event");
 }
 
 #[tokio::test]
@@ -86,11 +86,11 @@ async fn unexpected_content_type_is_502_with_its_name() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
-        let mut asked = Vec::new();
-        socket.read_buf(&mut asked).await.unwrap();
+        let mut requested = Vec::new();
+        socket.read_buf(&mut requested).await.unwrap();
         let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
         socket.write_all(page.as_bytes()).await.unwrap();
-        let _ = socket.read_buf(&mut asked).await;
+        let _ = socket.read_buf(&mut requested).await;
     });
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
     let (status, _, text) = server.post_message("Hello", true).await.error();
@@ -111,16 +111,16 @@ async fn unreachable_endpoint_is_502_after_three_attempts() {
 }
 
 /// A server that answers once, with `head` and `body`.
-async fn one_answer(head: &'static str, body: &'static str) -> String {
+async fn one_response(head: &'static str, body: &'static str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
-        let mut asked = Vec::new();
-        socket.read_buf(&mut asked).await.unwrap();
+        let mut requested = Vec::new();
+        socket.read_buf(&mut requested).await.unwrap();
         let response = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         socket.write_all(response.as_bytes()).await.unwrap();
-        let _ = socket.read_buf(&mut asked).await;
+        let _ = socket.read_buf(&mut requested).await;
     });
     url
 }
@@ -129,7 +129,7 @@ async fn one_answer(head: &'static str, body: &'static str) -> String {
 async fn unknown_operation_is_404_although_aws_returns_200() {
     let body =
         r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
-    let url = one_answer("200 OK\r\ncontent-type: application/json", body).await;
+    let url = one_response("200 OK\r\ncontent-type: application/json", body).await;
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
     let response = server.post_message("Hello", true).await;
     let (status, kind, text) = response.error();
@@ -147,7 +147,7 @@ async fn unresolved_host_is_502_without_its_name() {
 
 #[tokio::test]
 async fn host_without_tls_is_502() {
-    let url = one_answer("400 Bad Request", "").await.replace("http://", "https://");
+    let url = one_response("400 Bad Request", "").await.replace("http://", "https://");
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
     let (status, _, text) = server.post_message("Hello", false).await.error();
     assert_eq!(status, 502);

@@ -2,7 +2,7 @@
 
 mod aws;
 mod disk;
-mod stage;
+mod installation;
 mod store;
 mod table;
 
@@ -47,7 +47,7 @@ fn variables<'a>(bedrock: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str,
     base.into_iter().chain(more.iter().copied()).collect()
 }
 
-/// Asks the server at `address` once; the status.
+/// Sends one request to `address`; returns the status.
 async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let request = Request::post(format!("http://{address}/v1/messages"))
@@ -63,7 +63,7 @@ async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
 #[tokio::test]
 async fn panic_fails_only_its_own_request() {
     // No configuration can say so; a time that cannot be added to any other is a mistake that panics.
-    for (idle, answered) in [(Duration::MAX, true), (Duration::from_millis(50), false)] {
+    for (idle, completed) in [(Duration::MAX, true), (Duration::from_millis(50), false)] {
         let server = authenticated_server_with(&[], |config| {
             config.inference.ping_interval = Duration::MAX;
             config.inference.idle_timeout = idle;
@@ -75,7 +75,7 @@ async fn panic_fails_only_its_own_request() {
             "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-api-key: {key}\r\n"
         );
         let response = server.send_raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
-        if answered {
+        if completed {
             assert_eq!(status(&response), "500", "{response}");
             assert!(
                 response.contains("internal error in the proxy") && response.contains("request-id: req_")
@@ -106,9 +106,9 @@ async fn full_disk_delays_usage_records_only() {
         assert_eq!(status_of(process.address, "Hello").await, 200);
     }
     process.signal("TERM");
-    let said = process.end();
-    let grew = !said.contains("disk I/O error") && !said.contains("disk is full");
-    assert!(!grew, "the database could grow: {said}");
+    let message = process.end();
+    let grew = !message.contains("disk I/O error") && !message.contains("disk is full");
+    assert!(!grew, "the database could grow: {message}");
     let kept = std::fs::read_dir(home.path().join("data/journal")).unwrap().count();
     assert!(kept > 1, "what was spent is in the journal");
     let after = Process::start(home.path(), "", &all);
@@ -128,15 +128,15 @@ async fn rows(home: &Path) -> i64 {
 #[tokio::test]
 async fn unavailable_database_and_full_wal_serve_requests() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
-    let away = "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable";
-    let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", away)]);
+    let unavailable = "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable";
+    let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", unavailable)]);
     let mut process = Process::start(home.path(), "trap '' XFSZ; ulimit -f 16", &all);
     for _ in 0..25 {
         assert_eq!(status_of(process.address, "Hello").await, 200);
     }
     process.signal("TERM");
-    let said = process.end();
-    assert!(said.contains("WAL"), "it is said that something could not be kept: {said}");
+    let message = process.end();
+    assert!(message.contains("WAL"), "the message names the WAL: {message}");
     // What did fit is stored later, and nothing of it is spoilt by what did not.
     let url = postgres::database().await;
     let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")]);
@@ -171,7 +171,7 @@ async fn read_only_database_delays_usage_records_only() {
     read_only("on").await;
     for _ in 0..10 {
         assert_eq!(server.post_as(&ana).await.status, 200);
-        assert_eq!(server.post_as(&eve).await.status, 200, "somebody new, too");
+        assert_eq!(server.post_as(&eve).await.status, 200, "a new user, too");
     }
     read_only("off").await;
     let mut connection = postgres::connect(&url).await;

@@ -93,16 +93,16 @@ async fn invoke_body_keeps_the_client_bytes() {
     assert_eq!(response.status, 200, "{}", response.body);
     assert_eq!(response.headers["x-bedrock-proxy-route"], "invoke");
     let raw = String::from_utf8(server.bedrock.requests().pop().unwrap().body.to_vec()).unwrap();
-    let (mut sent, asked): (Value, Value) =
+    let (mut sent, requested): (Value, Value) =
         (serde_json::from_str(&raw).unwrap(), serde_json::from_str(&body).unwrap());
     let betas = sent.as_object_mut().unwrap().remove("anthropic_beta").unwrap();
     assert_eq!(betas, json!(["interleaved-thinking-2025-05-14", "context-management-2025-06-27"]));
     assert_eq!(sent.as_object_mut().unwrap().remove("anthropic_version"), Some(json!("bedrock-2023-05-31")));
-    let mut asked = asked;
-    for said_otherwise in ["model", "stream"] {
-        asked.as_object_mut().unwrap().remove(said_otherwise);
+    let mut requested = requested;
+    for spelled_otherwise in ["model", "stream"] {
+        requested.as_object_mut().unwrap().remove(spelled_otherwise);
     }
-    assert_eq!(sent, asked);
+    assert_eq!(sent, requested);
     let kept = body.split_once(r#""stream":true,"#).unwrap().1;
     assert!(raw.ends_with(kept), "every byte behind the edits: {raw}");
 }

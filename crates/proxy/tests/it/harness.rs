@@ -130,7 +130,7 @@ pub(crate) async fn test_server_at(
     }
 }
 
-/// A body that asks for what `prompt` says.
+/// A body with `prompt`.
 pub(crate) fn message_body(prompt: &str, stream: bool) -> Value {
     json!({
         "model": "claude-sonnet-4-5",
@@ -153,8 +153,8 @@ impl TestServer {
     ) -> http::Response<Incoming> {
         let (mut head, body) = request.into_parts();
         head.uri = format!("http://{}{}", self.address, head.uri).parse().unwrap();
-        let answer = self.client.request(Request::from_parts(head, body));
-        tokio::time::timeout(DEADLINE, answer).await.unwrap().unwrap()
+        let response = self.client.request(Request::from_parts(head, body));
+        tokio::time::timeout(DEADLINE, response).await.unwrap().unwrap()
     }
 
     pub(crate) async fn fetch(&self, request: Request<BoxBody<Bytes, Infallible>>) -> TestResponse {
@@ -188,7 +188,7 @@ impl TestServer {
         .await;
     }
 
-    /// Asks what `prompt` says and returns the whole answer.
+    /// Sends `prompt` and returns the whole response.
     pub(crate) async fn post_message(&self, prompt: &str, stream: bool) -> TestResponse {
         self.post(message_body(prompt, stream).to_string()).await
     }
@@ -250,7 +250,7 @@ impl TestResponse {
         names
     }
 
-    /// What the `data:` line of the last event says.
+    /// The JSON in the `data:` line of the last event.
     pub(crate) fn last(&self) -> Value {
         let data = self.body.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
         serde_json::from_str(data).unwrap()

@@ -14,8 +14,8 @@ use crate::harness::{
 
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
 
-/// Asks until readiness says `wanted`.
-async fn until_ready_says(server: &TestServer, wanted: &str) -> u16 {
+/// Requests readiness until its body contains `wanted`.
+async fn until_ready_reports(server: &TestServer, wanted: &str) -> u16 {
     wait_for(wanted, async || {
         let response = server.get("/readyz?verbose").await;
         response.body.contains(wanted).then_some(response.status.as_u16())
@@ -27,8 +27,8 @@ async fn until_ready_says(server: &TestServer, wanted: &str) -> u16 {
 async fn health_checks_need_no_token_and_no_log() {
     let server = authenticated_server().await;
     for path in PROBES {
-        let answer = server.get(path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let response = server.get(path).await;
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
     }
     assert_eq!(server.get("/livez?x").await.body, "ok\n");
     assert_eq!(server.get("/readyz").await.body, "ok\n");
@@ -37,7 +37,7 @@ async fn health_checks_need_no_token_and_no_log() {
     let log = captured_logs();
     let mut lines = log.lines().filter(|line| line.contains("\"event\":\"request\""));
     assert!(!lines.any(|line| PROBES.iter().any(|path| line.contains(path))), "{log}");
-    assert!(server.bedrock.requests().is_empty(), "nobody else is asked");
+    assert!(server.bedrock.requests().is_empty(), "no request reaches Bedrock");
 }
 
 #[tokio::test]
@@ -57,10 +57,10 @@ async fn shutdown_delay_fails_readiness_and_serves_requests() {
         |config: &mut bedrock_proxy::testing::Config| config.server.shutdown_delay = Duration::from_secs(60);
     let mut server = test_server_with(&[], long).await;
     server.stop.notify_one();
-    assert_eq!(until_ready_says(&server, "[-]serving failed: the server is shutting down").await, 503);
+    assert_eq!(until_ready_reports(&server, "[-]serving failed: the server is shutting down").await, 503);
     assert_eq!(server.get("/livez").await.status, 200);
     assert_eq!(server.post_message("Hello", false).await.status, 200);
-    // Somebody who does not want to wait ends the delay and the drain.
+    // A second signal ends the delay and the drain.
     server.force_shutdown.notify_one();
     let drained = tokio::time::timeout(Duration::from_secs(10), &mut server.task).await.unwrap().unwrap();
     assert!(matches!(drained, Drained::Clean | Drained::Aborted(_)));
@@ -69,9 +69,9 @@ async fn shutdown_delay_fails_readiness_and_serves_requests() {
 #[tokio::test]
 async fn rejected_credentials_fail_health_with_advice() {
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "canary-not-the-secret")], |_| {}).await;
-    assert_eq!(server.get("/health").await.json()["status"], "healthy", "nobody has asked yet");
+    assert_eq!(server.get("/health").await.json()["status"], "healthy", "no request was sent yet");
     server.app.monitor_credentials();
-    assert_eq!(until_ready_says(&server, "[-]credentials failed: AWS rejects them").await, 503);
+    assert_eq!(until_ready_reports(&server, "[-]credentials failed: AWS rejects them").await, 503);
     let health = server.get("/health").await;
     assert_eq!((health.status.as_u16(), &health.json()["status"]), (503, &"unhealthy".into()));
     let log = captured_logs();
@@ -87,7 +87,7 @@ async fn rejected_requests_fail_readiness_until_one_passes() {
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "not-the-secret")], |_| {}).await;
     assert_eq!(server.get("/readyz").await.status, 200);
     assert_eq!(server.post_message("Hello", false).await.status, 502);
-    assert_eq!(until_ready_says(&server, "[-]credentials failed: AWS rejects them").await, 503);
+    assert_eq!(until_ready_reports(&server, "[-]credentials failed: AWS rejects them").await, 503);
 
     let server = test_server().await;
     server.app.bedrock.set_credentials_rejected(true);
@@ -105,7 +105,7 @@ async fn rejected_requests_fail_readiness_until_one_passes() {
 async fn unreachable_aws_is_shown_and_stays_ready() {
     let server = test_server_with(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], |_| {}).await;
     assert_eq!(server.post_message("Hello", false).await.status, 502);
-    let status = until_ready_says(&server, "[~]aws the last request got no response").await;
+    let status = until_ready_reports(&server, "[~]aws the last request got no response").await;
     assert_eq!(status, 200, "another replica would do no better");
 }
 
@@ -116,13 +116,14 @@ async fn log_names_the_aws_identity() {
     let arn = "arn:aws:sts::123456789012:assumed-role/gateway/fake";
     server.wait_for_upstream(1).await;
     wait_until("the identity is logged", || captured_logs().contains(arn)).await;
-    let asked: Vec<_> = server.bedrock.requests().into_iter().map(|request| request.path).collect();
-    assert_eq!(asked, ["/"], "and nothing else was asked");
+    let requested: Vec<_> = server.bedrock.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(requested, ["/"], "and nothing else was asked");
 }
 
 #[tokio::test]
 async fn an_api_key_is_not_sent_to_sts() {
-    for (key, said) in [("bedrock-api-key-example", "[+]credentials ok"), ("wrong", "[-]credentials failed")]
+    for (key, message) in
+        [("bedrock-api-key-example", "[+]credentials ok"), ("wrong", "[-]credentials failed")]
     {
         let keys = [
             ("AWS_BEDROCK_ACCESS_KEY", ""),
@@ -135,19 +136,19 @@ async fn an_api_key_is_not_sent_to_sts() {
             server.bedrock.requests().first().is_some_and(|request| request.status != 0)
         })
         .await;
-        until_ready_says(&server, said).await;
+        until_ready_reports(&server, message).await;
         assert!(server.bedrock.requests().iter().all(|request| request.path == "/foundation-models"));
     }
 }
 
 #[tokio::test]
 async fn database_outage_fails_readiness_when_fail_closed() {
-    let away = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable");
+    let unavailable = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable");
     let servers = [("open", 200), ("closed", 503)].map(|(policy, status)| async move {
-        let server = test_server_with(&[away, ("QUOTA_USER_ON_OUTAGE", policy)], |_| {}).await;
-        let answer = server.get("/readyz?verbose").await;
-        assert_eq!(answer.status, status, "{}", answer.body);
-        assert!(answer.body.contains("database"), "{}", answer.body);
+        let server = test_server_with(&[unavailable, ("QUOTA_USER_ON_OUTAGE", policy)], |_| {}).await;
+        let response = server.get("/readyz?verbose").await;
+        assert_eq!(response.status, status, "{}", response.body);
+        assert!(response.body.contains("database"), "{}", response.body);
         assert_eq!(server.get("/startupz").await.status, status);
         let health = server.get("/health").await;
         assert_eq!((health.status.as_u16(), &health.json()["status"]), (200, &"degraded".into()));

@@ -65,9 +65,9 @@ async fn chunked_encoding_overrides_content_length() {
         let response = server.send_raw(format!("{HEAD}{order}\r\n\r\n{chunks}{smuggled}")).await;
         assert_eq!((status(&response), response.matches("HTTP/1.1").count()), ("200", 1), "{response}");
     }
-    let asked = server.bedrock.requests();
-    assert_eq!(asked.len(), 2);
-    for request in asked {
+    let requested = server.bedrock.requests();
+    assert_eq!(requested.len(), 2);
+    for request in requested {
         let lengths = request.headers.iter().filter(|(name, _)| name == "content-length").count();
         let chunked = request.headers.iter().any(|(name, _)| name == "transfer-encoding");
         assert!(lengths == 1 && !chunked, "the length is our own: {:?}", request.headers);
@@ -123,8 +123,8 @@ async fn announced_body_that_never_arrives_times_out() {
     };
     let server = authenticated_server_with(&[], soon).await;
     let expects = format!("{HEAD}expect: 100-continue\r\ncontent-length: 10\r\n");
-    let stranger = server.send_raw(format!("{expects}\r\n")).await;
-    assert_eq!(status(&stranger), "401", "nobody is told to go on who may not: {stranger}");
+    let unknown = server.send_raw(format!("{expects}\r\n")).await;
+    assert_eq!(status(&unknown), "401", "no 100 Continue without a valid token: {unknown}");
     let key = token("ana", &json!({}));
     let known = server.send_raw(format!("{expects}x-api-key: {key}\r\n\r\n")).await;
     assert!(known.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408"), "{known}");
@@ -203,8 +203,8 @@ async fn no_path_spelling_bypasses_admin_authorization() {
         };
         for method in [Method::GET, Method::POST] {
             let line = format!("{method} {path}");
-            let stranger = send_as(&line, "none").await;
-            assert_eq!(status(&stranger), "401", "{line}: {stranger}");
+            let unknown = send_as(&line, "none").await;
+            assert_eq!(status(&unknown), "401", "{line}: {unknown}");
             let user = send_as(&line, &bearer("inference")).await;
             let operators = if path.starts_with("/admin/") { "403" } else { "404" };
             assert!([operators, "405"].contains(&status(&user)), "{line}: {user}");

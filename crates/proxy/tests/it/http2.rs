@@ -184,12 +184,12 @@ async fn stalled_http2_stream_is_aborted() {
     let server = authenticated_server_with(&[], soon).await;
     let key = token("ana", &json!({}));
     let socket = server.connect().await;
-    let (asking, connection) =
+    let (requests, connection) =
         h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(socket).await.unwrap();
     let connection = spawn(connection);
     let request = Request::post(format!("http://{}/v1/messages", server.address)).header("x-api-key", key);
     let (response, mut body) =
-        asking.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
+        requests.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
     body.send_data(Bytes::from(message_body("[paced 100 5]", true).to_string()), true).unwrap();
     let response = response.await.unwrap();
     assert_eq!(response.status(), 200);
@@ -203,10 +203,10 @@ async fn stalled_http2_stream_is_aborted() {
 async fn slow_http2_response_is_not_stalled() {
     let soon = |config: &mut Config| config.server.write_timeout = Duration::from_millis(100);
     let server = test_server_with(&[], soon).await;
-    let (asking, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    let (requests, connection) = h2::client::handshake(server.connect().await).await.unwrap();
     spawn(connection);
     let request = Request::post(format!("http://{}/v1/messages", server.address)).body(()).unwrap();
-    let (response, mut body) = asking.ready().await.unwrap().send_request(request, false).unwrap();
+    let (response, mut body) = requests.ready().await.unwrap().send_request(request, false).unwrap();
     body.send_data(Bytes::from(message_body("[pause 400] Hello", true).to_string()), true).unwrap();
     let mut response = response.await.unwrap().into_body();
     let mut text = String::new();

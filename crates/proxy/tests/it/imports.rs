@@ -149,7 +149,7 @@ fn commands_print_the_plan_and_apply_it() {
                 2 to add, 0 to change, 0 to remove, 0 unchanged\n";
     let (code, out, error) = place.run("apply -f teams.toml --dry-run");
     assert_eq!((code, out), (Some(0), format!("{plan}nothing is changed\n")), "{error}");
-    // Without a terminal nobody can agree.
+    // Without a terminal there is no confirmation.
     let (code, out, error) = place.run("apply -f teams.toml");
     assert!(code == Some(1) && out == plan && error.contains("--yes"), "{out}{error}");
     assert!(place.run("user list").1.contains("no rows"));

@@ -18,8 +18,8 @@ use crate::harness::{message_body, post, read_response, test_server, test_server
 #[tokio::test]
 async fn oversized_body_is_413_the_client_reads() {
     let server = test_server().await;
-    let answer = server.post(vec![b' '; 33 << 20]).await;
-    let (status, kind, _) = answer.error();
+    let response = server.post(vec![b' '; 33 << 20]).await;
+    let (status, kind, _) = response.error();
     assert_eq!((status, kind.as_str()), (413, "request_too_large"));
     assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
@@ -29,8 +29,8 @@ async fn chunked_body_is_limited_while_it_is_read() {
     let server = test_server_with(&[("MAX_BODY_BYTES", "4096")], |_| {}).await;
     let pieces = (0..100).map(|_| Ok(Frame::data(Bytes::from(vec![b' '; 1024]))));
     let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces)));
-    let answer = server.fetch(Request::post("/v1/messages").body(body).unwrap()).await;
-    assert_eq!(answer.error().0, 413);
+    let response = server.fetch(Request::post("/v1/messages").body(body).unwrap()).await;
+    assert_eq!(response.error().0, 413);
 }
 
 #[tokio::test]
@@ -40,8 +40,8 @@ async fn a_body_in_many_pieces_arrives_whole() {
     let pieces: Vec<_> =
         text.as_bytes().chunks(7).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces)));
-    let answer = server.fetch(Request::post("/v1/messages").body(body).unwrap()).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    let response = server.fetch(Request::post("/v1/messages").body(body).unwrap()).await;
+    assert_eq!(response.status, 200, "{}", response.body);
 }
 
 #[tokio::test]
@@ -66,9 +66,9 @@ async fn missing_body_times_out() {
         .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
         .await
         .unwrap();
-    let mut answer = Vec::new();
-    socket.read_buf(&mut answer).await.unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    let mut response = Vec::new();
+    socket.read_buf(&mut response).await.unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&response));
 }
 
 #[tokio::test]

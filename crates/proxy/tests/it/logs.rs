@@ -22,8 +22,8 @@ struct Program {
     child: Child,
     out: BufReader<ChildStdout>,
     address: SocketAddr,
-    /// What it said until it listened.
-    said: String,
+    /// Its output until it listened.
+    output: String,
 }
 
 impl Drop for Program {
@@ -40,7 +40,7 @@ fn command(home: &Path, variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Starts one before a fake Bedrock, and returns when it says where it listens: in a line of the log, or in its banner.
+/// Starts one before a fake Bedrock, and returns when its address is in its output: in a line of the log, or in its banner.
 async fn start(home: tempfile::TempDir, variables: &[(&str, &str)]) -> Program {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let fake = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
@@ -56,19 +56,19 @@ async fn start(home: tempfile::TempDir, variables: &[(&str, &str)]) -> Program {
     tokio::task::block_in_place(|| {
         let mut child = command(home.path(), &all).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut said = String::new();
+        let mut output = String::new();
         let address = loop {
-            let before = said.len();
-            assert!(out.read_line(&mut said).unwrap() > 0, "it does not start: {said}");
+            let before = output.len();
+            assert!(out.read_line(&mut output).unwrap() > 0, "it does not start: {output}");
             let digits = |c: char| c.is_ascii_digit() || c == '.' || c == ':';
-            let line = &said[before..];
+            let line = &output[before..];
             let found = line.split("127.0.0.1:").nth(1).filter(|_| line.contains("listen"));
             if let Some(port) = found {
                 let port: String = port.chars().take_while(|c| digits(*c)).collect();
                 break format!("127.0.0.1:{port}").parse().unwrap();
             }
         };
-        Program { home, child, out, address, said }
+        Program { home, child, out, address, output }
     })
 }
 
@@ -98,13 +98,13 @@ impl Program {
         self.send(&format!("POST /v1/messages HTTP/1.1{headers}"), &body.to_string(), |_| false)
     }
 
-    /// Ends it in peace, and returns what else it said.
+    /// Ends it by SIGTERM, and returns the rest of its output.
     fn stop(mut self) -> (tempfile::TempDir, String) {
         let id = self.child.id().to_string();
         assert!(
             Command::new("/bin/sh").args(["-c", r#"kill "$@""#, "kill"]).arg(&id).status().unwrap().success()
         );
-        let mut rest = std::mem::take(&mut self.said);
+        let mut rest = std::mem::take(&mut self.output);
         self.out.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success(), "{rest}");
         let home = std::mem::replace(&mut self.home, tempfile::tempdir().unwrap());
@@ -137,25 +137,25 @@ async fn each_request_is_one_documented_log_line() {
     let variables = [("JWT_SECRET_KEY", KEY)];
     let program = start(tempfile::tempdir().unwrap(), &variables).await;
     assert!(
-        program.said.contains("needs a token") || program.said.contains("listens on"),
+        program.output.contains("needs a token") || program.output.contains("listens on"),
         "{}",
-        program.said
+        program.output
     );
     let ana = token("ana", &json!({"team": "payments", "jti": "tok_1"}));
     let headers = format!(
         "\r\nauthorization: Bearer {ana}\r\nuser-agent: claude-cli/2.1.330 (external, cli)\r\n\
          x-claude-code-session-id: 5d1f0a\r\nx-request-id: mine-1"
     );
-    let (answered, refused, unknown) = tokio::task::block_in_place(|| {
-        let answered = program.post(&headers, &message_body("Geheimes Xylophon", true));
+    let (completed, rejected, unknown) = tokio::task::block_in_place(|| {
+        let completed = program.post(&headers, &message_body("Geheimes Xylophon", true));
         let mut wrong = message_body("Geheimes Xylophon", true);
         wrong["max_tokens"] = json!(-1);
-        let refused = program.post(&headers, &wrong);
+        let rejected = program.post(&headers, &wrong);
         let unknown = program.send("GET /x\u{9b}31m%0Alevel=error?token=Xylophon HTTP/1.1", "", |_| false);
-        (answered, refused, unknown)
+        (completed, rejected, unknown)
     });
     assert!(
-        answered.contains("message_stop") && refused.contains(" 400 ") && unknown.contains(" 401 "),
+        completed.contains("message_stop") && rejected.contains(" 400 ") && unknown.contains(" 401 "),
         "{unknown}"
     );
     let (home, said) = program.stop();
@@ -167,9 +167,9 @@ async fn each_request_is_one_documented_log_line() {
     assert!(
         !text.contains("Xylophon") && !text.contains(&ana) && !text.contains(SECRET) && !text.contains(KEY)
     );
-    let [answered, refused, unknown] = &requests(&text)[..] else { panic!("{text}") };
+    let [completed, rejected, unknown] = &requests(&text)[..] else { panic!("{text}") };
     assert_eq!(
-        names(answered),
+        names(completed),
         [
             "ts",
             "level",
@@ -233,23 +233,26 @@ async fn each_request_is_one_documented_log_line() {
         ("stop_reason", json!("end_turn")),
         ("outcome", json!("finished")),
     ] {
-        assert_eq!(answered[name], value, "{name}");
+        assert_eq!(completed[name], value, "{name}");
     }
-    assert!(answered["ts"].as_str().unwrap().len() == 24 && answered["cost_usd"].is_string(), "{answered}");
-    let number = |name: &str| answered[name].as_f64().unwrap();
+    assert!(
+        completed["ts"].as_str().unwrap().len() == 24 && completed["cost_usd"].is_string(),
+        "{completed}"
+    );
+    let number = |name: &str| completed[name].as_f64().unwrap();
     let parts = number("upstream_ms") + number("overhead_ms");
-    assert!(number("overhead_ms") > 0.0 && parts <= number("duration_ms") + 1.0, "{answered}");
+    assert!(number("overhead_ms") > 0.0 && parts <= number("duration_ms") + 1.0, "{completed}");
     assert!(
         number("bytes_in") > 50.0 && number("bytes_out") > 500.0 && number("out_tok") > 0.0,
-        "{answered}"
+        "{completed}"
     );
     let blamed =
         |line: &Value| json!([line["status"], line["error_type"], line["error_class"], line["outcome"]]);
-    assert_eq!(blamed(refused), json!([400, "invalid_request_error", "client", "failed"]));
-    assert!(refused["bytes_out"].as_u64() > Some(50), "the words of an error count, too: {refused}");
+    assert_eq!(blamed(rejected), json!([400, "invalid_request_error", "client", "failed"]));
+    assert!(rejected["bytes_out"].as_u64() > Some(50), "the words of an error count, too: {rejected}");
     assert_eq!(blamed(unknown), json!([401, "authentication_error", "auth", "failed"]));
     assert_eq!((&unknown["route"], &unknown["api"]), (&json!("other"), &json!("other")));
-    assert!(refused.get("in_tok").is_none() && unknown.get("user").is_none(), "{refused} {unknown}");
+    assert!(rejected.get("in_tok").is_none() && unknown.get("user").is_none(), "{rejected} {unknown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,9 +262,9 @@ async fn a_client_that_leaves_is_one_line_too() {
         let body = message_body("[paced 50 20]", true).to_string();
         program.send("POST /v1/messages HTTP/1.1", &body, |response| response.contains("content_block_delta"))
     });
-    let (home, said) = program.stop();
+    let (home, output) = program.stop();
     assert!(!home.path().join("logs").exists());
-    let [line] = &requests(&said)[..] else { panic!("{said}") };
+    let [line] = &requests(&output)[..] else { panic!("{output}") };
     assert_eq!((&line["outcome"], &line["status"]), (&json!("cancelled"), &json!(200)));
     assert!(line["out_tok"].as_u64() > Some(0), "what it cost is known all the same: {line}");
 }
@@ -273,15 +276,15 @@ async fn text_and_json_logs_hold_the_same() {
     let program = start(tempfile::tempdir().unwrap(), &variables).await;
     let agent = "\r\nuser-agent: x\u{9b}31m level=error\r\nsession-id: a\"b";
     tokio::task::block_in_place(|| program.post(agent, &message_body("Hello", false)));
-    let (home, said) = program.stop();
-    assert_eq!(fs::read_to_string(home.path().join(todays(".log"))).unwrap(), said);
-    let line = said.lines().find(|line| line.contains("event=request")).unwrap();
+    let (home, output) = program.stop();
+    assert_eq!(fs::read_to_string(home.path().join(todays(".log"))).unwrap(), output);
+    let line = output.lines().find(|line| line.contains("event=request")).unwrap();
     assert!(line.contains("Z INFO  POST /v1/messages event=request request_id=req_"), "{line}");
     assert!(
         line.contains(" status=200 ") && line.contains(" client=other ") && !line.contains("session_id"),
         "{line}"
     );
-    assert!(!said.contains("level=error"), "{said}");
+    assert!(!output.contains("level=error"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,21 +298,21 @@ async fn debug_logs_hold_shapes_and_no_content() {
         program.post(&format!("\r\nanthropic-beta: {BETAS}"), &body);
         program.post("", &message_body("[throttle 1] Xylophon", false));
     });
-    let (_, said) = program.stop();
-    assert!(!said.contains("Xylophon"), "{said}");
-    let all = lines(&said);
-    let told =
-        |msg: &str| all.iter().find(|line| line["msg"] == msg).unwrap_or_else(|| panic!("{msg}: {said}"));
-    let shape = told("request received");
+    let (_, output) = program.stop();
+    assert!(!output.contains("Xylophon"), "{output}");
+    let all = lines(&output);
+    let reported =
+        |msg: &str| all.iter().find(|line| line["msg"] == msg).unwrap_or_else(|| panic!("{msg}: {output}"));
+    let shape = reported("request received");
     assert_eq!((&shape["messages"], &shape["text"], &shape["betas"]), (&json!(1), &json!(1), &json!(3)));
-    assert!(told("Converse cannot carry all fields of the request")["fields"].as_u64() > Some(0));
-    let route = told("upstream API chosen");
+    assert!(reported("Converse cannot carry all fields of the request")["fields"].as_u64() > Some(0));
+    let route = reported("upstream API chosen");
     assert_eq!(
         (&route["upstream_api"], &route["why"]),
         (&json!("invoke"), &json!("Converse cannot carry all of its fields"))
     );
-    assert_eq!(told("attempt failed")["status"], 429);
-    assert!(told("request is sent again after a delay")["delay_ms"].is_u64());
+    assert_eq!(reported("attempt failed")["status"], 429);
+    assert!(reported("request is sent again after a delay")["delay_ms"].is_u64());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,9 +357,12 @@ fn unwritable_log_fails_startup_with_advice() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("file"), "").unwrap();
     let output = run(home.path(), &[("LOG_FILE_PATH", "file/x.json"), ("PORT", "0")], &["serve"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(said.contains("LOG_FILE_PATH=file/x.json") && said.contains("LOG_OUTPUT=stdout"), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert!(
+        message.contains("LOG_FILE_PATH=file/x.json") && message.contains("LOG_OUTPUT=stdout"),
+        "{message}"
+    );
 }
 
 #[test]

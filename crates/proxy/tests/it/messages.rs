@@ -35,8 +35,8 @@ async fn unstreamed_response_is_the_same_message() {
     assert_eq!((&message["type"], &message["model"]), (&json!("message"), &json!("claude-sonnet-4-5")));
     assert_eq!(message["stop_reason"], "end_turn");
     assert!(message["content"][0]["text"].as_str().unwrap().ends_with("You sent: Hello"));
-    let asked = &server.bedrock.requests()[0];
-    assert_eq!(asked.path, "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream");
+    let requested = &server.bedrock.requests()[0];
+    assert_eq!(requested.path, "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream");
 }
 
 #[tokio::test]
@@ -65,8 +65,8 @@ async fn missing_model_and_max_tokens_use_defaults() {
     let server = test_server_with(&variables, |_| {}).await;
     let response = server.post(r#"{"messages":[{"role":"user","content":"Hello"}]}"#).await;
     assert_eq!(response.status, 200, "{}", response.body);
-    let asked: Value = serde_json::from_slice(&server.bedrock.requests()[0].body).unwrap();
-    assert_eq!(asked["inferenceConfig"]["maxTokens"], 777);
+    let requested: Value = serde_json::from_slice(&server.bedrock.requests()[0].body).unwrap();
+    assert_eq!(requested["inferenceConfig"]["maxTokens"], 777);
 }
 
 #[tokio::test]

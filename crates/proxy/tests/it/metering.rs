@@ -42,8 +42,8 @@ async fn every_response_leaves_one_usage_record() {
         ("Hello", true, "messages"),
     ] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
-        let answer = server.post_message(prompt, stream).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let response = server.post_message(prompt, stream).await;
+        assert_eq!(response.status, StatusCode::OK, "{}", response.body);
         let (row, truth) = (row(&server).await, server.bedrock.totals());
         let counted = json!([truth.input_tokens, truth.output_tokens]);
         assert_eq!(json!([row["input"], row["output"]]), counted, "{route} {stream}: {row}");
@@ -56,7 +56,7 @@ async fn every_response_leaves_one_usage_record() {
             json!([row["user"], row["route"], row["status"], row["outcome"], row["stop"], row["estimated"]]);
         assert_eq!(facts, json!(["anonymous", route, 200, "finished", "end_turn", false]));
         assert_eq!(row["model"], "anthropic.claude-sonnet-4-5-20250929-v1:0");
-        assert_eq!(row["request_id"], answer.request_id());
+        assert_eq!(row["request_id"], response.request_id());
     }
 }
 
@@ -86,8 +86,8 @@ async fn refused_detached_read_charges_the_worst_case() {
 async fn broken_response_charges_at_least_delivered_tokens() {
     for route in ["converse", "invoke"] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
-        let answer = server.post_message("[cut]", true).await;
-        assert_eq!(answer.events().last(), Some(&"error"));
+        let response = server.post_message("[cut]", true).await;
+        assert_eq!(response.events().last(), Some(&"error"));
         let row = row(&server).await;
         assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["failed", true]), "{row}");
         assert!(row["output"].as_u64().unwrap() > 0 && row["input"].as_u64().unwrap() > 0, "{row}");
@@ -130,7 +130,7 @@ async fn bedrock_clients_are_charged_by_upstream_usage() {
     let messages = json!([{"role": "user", "content": "[paced 60 5]"}]);
     let invoke = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 256, "messages": messages});
     let converse = json!({"messages": [{"role": "user", "content": [{"text": "[paced 60 5]"}]}]});
-    for (operation, body, leave) in [
+    for (operation, body, disconnect) in [
         ("invoke", &invoke, false),
         ("invoke-with-response-stream", &invoke, false),
         ("invoke-with-response-stream", &invoke, true),
@@ -142,7 +142,7 @@ async fn bedrock_clients_are_charged_by_upstream_usage() {
         let path = format!("/model/{}/{operation}", model.replace(':', "%3A"));
         let request = Request::post(&path).body(full(body.to_string().into())).unwrap();
         let mut response = server.send(request).await;
-        if leave {
+        if disconnect {
             response.body_mut().frame().await.unwrap().unwrap();
             drop(response);
         } else {
@@ -154,9 +154,9 @@ async fn bedrock_clients_are_charged_by_upstream_usage() {
         assert_eq!(
             json!([row["input"], row["output"], row["estimated"]]),
             counted,
-            "{operation} {leave}: {row}"
+            "{operation} {disconnect}: {row}"
         );
-        assert_eq!(row["outcome"], if leave { "cancelled" } else { "finished" }, "{operation}: {row}");
+        assert_eq!(row["outcome"], if disconnect { "cancelled" } else { "finished" }, "{operation}: {row}");
         assert_eq!(row["model"], "anthropic.claude-sonnet-4-5-20250929-v1:0");
     }
 }
@@ -183,8 +183,11 @@ async fn requests_are_counted_in_metrics() {
     let bare = json!({"model": "anthropic.claude-opus-4-8", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
     assert_eq!(server.post(bare.to_string()).await.status, StatusCode::OK);
     let truth = server.bedrock.totals();
-    let answer = server.get("/metrics").await;
-    assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let response = server.get("/metrics").await;
+    assert_eq!(
+        response.headers["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
     let sonnet = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     for line in [
         r#"bedrock_proxy_http_requests_total{route="/v1/messages",method="POST",status="200",client="other"} 2"#,
@@ -212,9 +215,9 @@ async fn requests_are_counted_in_metrics() {
         &format!(r#"bedrock_proxy_upstream_duration_seconds_count{{model="{sonnet}",region="us-east-1"}} 1"#),
         &format!(r#"bedrock_proxy_tokens_total{{model="{sonnet}",type="output",team=""}}"#),
     ] {
-        assert!(answer.body.contains(line), "{line} is missing in\n{}", answer.body);
+        assert!(response.body.contains(line), "{line} is missing in\n{}", response.body);
     }
-    let counted = answer.body.lines().filter(|line| line.starts_with("bedrock_proxy_tokens_total"));
+    let counted = response.body.lines().filter(|line| line.starts_with("bedrock_proxy_tokens_total"));
     let counted: u64 = counted.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(counted, truth.input_tokens + truth.output_tokens);
 }

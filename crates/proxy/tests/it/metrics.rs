@@ -20,11 +20,14 @@ async fn becomes(server: &TestServer, start: &str, expected: &str) {
 #[tokio::test]
 async fn metrics_are_openmetrics() {
     let server = test_server().await;
-    let answer = server.get("/metrics").await;
-    assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let response = server.get("/metrics").await;
+    assert_eq!(
+        response.headers["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
     assert!(
-        answer.body.ends_with("# EOF\n")
-            && answer.body.contains("# TYPE bedrock_proxy_usage_queue_dropped counter")
+        response.body.ends_with("# EOF\n")
+            && response.body.contains("# TYPE bedrock_proxy_usage_queue_dropped counter")
     );
 }
 

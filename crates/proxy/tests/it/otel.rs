@@ -100,8 +100,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A server that tells a collector at `address`.
-async fn telling(address: SocketAddr, more: &[(&str, &str)]) -> TestServer {
+/// A server that exports to a collector at `address`.
+async fn with_collector(address: SocketAddr, more: &[(&str, &str)]) -> TestServer {
     let endpoint = format!("http://{address}");
     let mut variables = vec![
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
@@ -113,7 +113,7 @@ async fn telling(address: SocketAddr, more: &[(&str, &str)]) -> TestServer {
     test_server_with(&variables, |_| {}).await
 }
 
-async fn asked(server: &TestServer, flags: &str, body: serde_json::Value) -> TestResponse {
+async fn send(server: &TestServer, flags: &str, body: serde_json::Value) -> TestResponse {
     let request = Request::post("/v1/messages")
         .header("traceparent", format!("00-{TRACE}-{SPAN}-{flags}"))
         .header("tracestate", "vendor=1")
@@ -131,12 +131,12 @@ async fn end(mut server: TestServer) {
 #[tokio::test]
 async fn request_and_upstream_spans_join_the_trace() {
     let collector = Collector::default();
-    let server = telling(collector.listen().await, &[("OTEL_SERVICE_NAME", "gateway")]).await;
+    let server = with_collector(collector.listen().await, &[("OTEL_SERVICE_NAME", "gateway")]).await;
     let prompt = "You are careful and kind. ".repeat(800);
     let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "stream": true,
         "system": [{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}],
         "messages": [{"role": "user", "content": "canary-in-the-prompt"}]});
-    let response = asked(&server, "01", body).await;
+    let response = send(&server, "01", body).await;
     let (request_id, host) = (response.request_id().to_owned(), server.fake_address.to_string());
     let truth = server.bedrock.totals();
     end(server).await;
@@ -150,7 +150,7 @@ async fn request_and_upstream_spans_join_the_trace() {
     assert!(server.start_time_unix_nano <= client.start_time_unix_nano);
     assert!(client.start_time_unix_nano < client.end_time_unix_nano);
     assert!(client.end_time_unix_nano <= server.end_time_unix_nano);
-    let told = attributes(&server.attributes);
+    let reported = attributes(&server.attributes);
     for (name, value) in [
         ("http.request.method", "POST"),
         ("http.route", "/v1/messages"),
@@ -158,9 +158,9 @@ async fn request_and_upstream_spans_join_the_trace() {
         ("bedrock_proxy.client", "claude-code"),
         ("bedrock_proxy.request_id", request_id.as_str()),
     ] {
-        assert_eq!(told[name], value, "{told:#?}");
+        assert_eq!(reported[name], value, "{reported:#?}");
     }
-    let told = attributes(&client.attributes);
+    let reported = attributes(&client.attributes);
     let whole = truth.input_tokens + truth.cache_read_tokens + truth.cache_write_tokens;
     assert!(truth.cache_write_tokens > 0, "the prompt is long enough to be cached");
     for (name, value) in [
@@ -176,10 +176,10 @@ async fn request_and_upstream_spans_join_the_trace() {
         ("server.address", &host),
         ("bedrock_proxy.api", "converse"),
     ] {
-        assert_eq!(told[name], value, "{told:#?}");
+        assert_eq!(reported[name], value, "{reported:#?}");
     }
-    assert!(told["gen_ai.response.finish_reasons"].contains("end_turn"));
-    assert!(told["gen_ai.response.time_to_first_chunk"].parse::<f64>().unwrap() > 0.0);
+    assert!(reported["gen_ai.response.finish_reasons"].contains("end_turn"));
+    assert!(reported["gen_ai.response.time_to_first_chunk"].parse::<f64>().unwrap() > 0.0);
 
     let received = collector.0.lock().unwrap();
     let (_, headers, _) = &received[0];
@@ -205,8 +205,8 @@ async fn request_and_upstream_spans_join_the_trace() {
 #[tokio::test]
 async fn unsampled_parent_is_not_exported() {
     let collector = Collector::default();
-    let server = telling(collector.listen().await, &[]).await;
-    asked(&server, "00", message_body("Hello", false)).await;
+    let server = with_collector(collector.listen().await, &[]).await;
+    send(&server, "00", message_body("Hello", false)).await;
     server.get("/v1/models").await;
     end(server).await;
     let names: Vec<_> = collector.spans().into_iter().map(|span| span.name).collect();
@@ -216,13 +216,16 @@ async fn unsampled_parent_is_not_exported() {
 #[tokio::test]
 async fn upstream_error_sets_the_span_error_type() {
     let collector = Collector::default();
-    let server = telling(collector.listen().await, &[]).await;
+    let server = with_collector(collector.listen().await, &[]).await;
     server.post_message("[throttle]", true).await;
     end(server).await;
     let spans = collector.spans();
     let client = spans.iter().find(|span| span.kind == 3).unwrap();
-    let told = attributes(&client.attributes);
-    assert_eq!((told["error.type"].as_str(), told["bedrock_proxy.retries"].as_str()), ("throttled", "2"));
+    let reported = attributes(&client.attributes);
+    assert_eq!(
+        (reported["error.type"].as_str(), reported["bedrock_proxy.retries"].as_str()),
+        ("throttled", "2")
+    );
     assert_eq!(client.status.as_ref().unwrap().code, 2);
     let root = spans.iter().find(|span| span.kind == 2).unwrap();
     assert_eq!(attributes(&root.attributes)["error.type"], "rate_limit_error");
@@ -245,7 +248,7 @@ async fn metrics_follow_the_semantic_convention_setting() {
     ] {
         let collector = Collector::default();
         let variables = [("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in), ("OTEL_TRACES_EXPORTER", "none")];
-        let server = telling(collector.listen().await, &variables).await;
+        let server = with_collector(collector.listen().await, &variables).await;
         server.post_message("Hello", true).await;
         let truth = server.bedrock.totals();
         end(server).await;
@@ -261,13 +264,13 @@ async fn metrics_follow_the_semantic_convention_setting() {
 
 #[tokio::test]
 async fn unavailable_collector_drops_spans_not_requests() {
-    // One that takes connections and says nothing, and one that is not there.
+    // One that accepts connections and sends nothing, and one that does not exist.
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dead = gone.local_addr().unwrap();
     drop(gone);
     for address in [hanging.local_addr().unwrap(), dead] {
-        let server = telling(address, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).await;
+        let server = with_collector(address, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).await;
         for _ in 0..5 {
             assert_eq!(server.post_message("Hello", false).await.status, 200);
         }

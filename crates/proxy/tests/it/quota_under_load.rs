@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::harness::postgres::{self, Cluster};
 use crate::harness::spawn;
 use crate::harness::tokens::token;
-use clients::{Clients, Fate, Plan};
+use clients::{Clients, Outcome, Plan};
 use reconcile::{Database, Place, Row};
 use replica::Replica;
 
@@ -48,8 +48,8 @@ fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-/// An upstream that remembers what it gave, and a directory for everybody's data.
-struct Stage {
+/// A fake Bedrock with its log, and a directory for the data of all processes.
+struct Installation {
     home: TempDir,
     bedrock: Arc<Log>,
     url: String,
@@ -57,13 +57,13 @@ struct Stage {
     clients: Clients,
 }
 
-impl Drop for Stage {
+impl Drop for Installation {
     fn drop(&mut self) {
         self.upstream.abort();
     }
 }
 
-impl Stage {
+impl Installation {
     async fn new() -> Self {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let upstream = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
@@ -127,38 +127,38 @@ impl Watch {
     async fn end(self) {
         self.over.store(true, Ordering::Relaxed);
         assert_eq!(self.watching.await.unwrap(), None);
-        assert!(self.looks.load(Ordering::Relaxed) > 20, "somebody looked");
+        assert!(self.looks.load(Ordering::Relaxed) > 20, "the totals were read");
     }
 }
 
-/// Everybody asks at once; in the middle of it the first process is killed and started again.
-async fn rush(stage: &Stage, replicas: &mut [Replica]) -> Vec<(Plan, Fate)> {
+/// Runs all clients at once; in the middle of it the first process is killed and started again.
+async fn run_clients(installation: &Installation, replicas: &mut [Replica]) -> Vec<(Plan, Outcome)> {
     let addresses: Vec<_> = replicas.iter().map(|replica| replica.address).collect();
     let over = Arc::<AtomicUsize>::default();
-    let asking: Vec<_> = (0..CLIENTS)
+    let requests: Vec<_> = (0..CLIENTS)
         .map(|number| {
-            let (clients, over) = (stage.clients.clone(), Arc::clone(&over));
+            let (clients, over) = (installation.clients.clone(), Arc::clone(&over));
             let (address, plan) = (addresses[number % addresses.len()], Plan::mixed(number));
             let token = token(&user(number), &json!({"team": team(number)}));
             spawn(async move {
-                let fate = clients.send_until_served(address, &token, &plan).await;
+                let outcome = clients.send_until_served(address, &token, &plan).await;
                 over.fetch_add(1, Ordering::Relaxed);
-                (plan, fate)
+                (plan, outcome)
             })
         })
         .collect();
     until("most are over", || over.load(Ordering::Relaxed) > CLIENTS * 7 / 10).await;
     replicas[0].kill();
     replicas[0].revive();
-    let mut fates = Vec::new();
-    for one in asking {
-        let (plan, fate) = one.await.unwrap();
+    let mut outcomes = Vec::new();
+    for one in requests {
+        let (plan, outcome) = one.await.unwrap();
         // The answers that the killed process was reading to their end for clients who had left are lost with it.
         let killed = plan.number % addresses.len() == 0;
-        let fate = if killed && matches!(fate, Fate::Left(_)) { Fate::Lost } else { fate };
-        fates.push((plan, fate));
+        let outcome = if killed && matches!(outcome, Outcome::Left(_)) { Outcome::Lost } else { outcome };
+        outcomes.push((plan, outcome));
     }
-    fates
+    outcomes
 }
 
 fn user(number: usize) -> String {
@@ -178,13 +178,13 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Waits until every request that its client saw to the end has its row, and nothing is held.
-async fn settled(place: &Place, fates: &[(Plan, Fate)]) -> HashMap<String, Vec<Row>> {
+async fn settled(place: &Place, outcomes: &[(Plan, Outcome)]) -> HashMap<String, Vec<Row>> {
     let mut database = Database::open(place).await;
     let start = Instant::now();
     loop {
         let rows = database.rows().await;
-        let missing = fates.iter().find(|(_, fate)| match fate {
-            Fate::Finished(id) | Fate::Left(Some(id)) => !rows.contains_key(id),
+        let missing = outcomes.iter().find(|(_, outcome)| match outcome {
+            Outcome::Finished(id) | Outcome::Left(Some(id)) => !rows.contains_key(id),
             _ => false,
         });
         let held = database.held(now()).await;
@@ -196,8 +196,13 @@ async fn settled(place: &Place, fates: &[(Plan, Fate)]) -> HashMap<String, Vec<R
     }
 }
 
-/// Each request costs what the upstream says it does, and the sums are those of the rows.
-async fn audit(stage: &Stage, place: &Place, fates: &[(Plan, Fate)], mut rows: HashMap<String, Vec<Row>>) {
+/// Each request costs what the upstream reports, and the sums are those of the rows.
+async fn audit(
+    installation: &Installation,
+    place: &Place,
+    outcomes: &[(Plan, Outcome)],
+    mut rows: HashMap<String, Vec<Row>>,
+) {
     let mut charged = BTreeMap::new();
     for row in rows.values().flatten() {
         let team = row.team.clone().map(|team| ("team".to_owned(), team));
@@ -213,24 +218,24 @@ async fn audit(stage: &Stage, place: &Place, fates: &[(Plan, Fate)], mut rows: H
     booked.retain(|_, tokens| *tokens > 0);
     assert_eq!(booked, charged, "the counters are the sums of the rows");
 
-    let handed_out = stage.handed_out();
+    let handed_out = installation.handed_out();
     let (mut unclear, mut uncertain) = (0, 0);
-    for (plan, fate) in fates {
+    for (plan, outcome) in outcomes {
         let real = handed_out.get(&plan.number).copied().unwrap_or(0);
-        match fate {
-            Fate::Finished(id) | Fate::Failed(id, ..) | Fate::Left(Some(id)) => {
+        match outcome {
+            Outcome::Finished(id) | Outcome::Failed(id, ..) | Outcome::Left(Some(id)) => {
                 let own = rows.remove(id).unwrap_or_default();
                 let known = own.iter().all(|row| !row.estimated);
                 let tokens: i64 = own.iter().map(|row| row.tokens).sum();
-                assert!(known || !matches!(fate, Fate::Finished(_)), "{plan:?}: {own:?}");
+                assert!(known || !matches!(outcome, Outcome::Finished(_)), "{plan:?}: {own:?}");
                 assert!(
                     if known { tokens == real } else { tokens >= real },
-                    "{plan:?} {fate:?}: {own:?}, not {real}"
+                    "{plan:?} {outcome:?}: {own:?}, not {real}"
                 );
             }
-            Fate::Refused => assert_eq!(real, 0, "{plan:?} was refused and asked all the same"),
-            Fate::Left(None) => unclear += real,
-            Fate::Lost => uncertain += real,
+            Outcome::Denied => assert_eq!(real, 0, "{plan:?} was denied and sent all the same"),
+            Outcome::Left(None) => unclear += real,
+            Outcome::Lost => uncertain += real,
         }
     }
     // What is left are requests whose ids their clients never learnt.
@@ -241,56 +246,57 @@ async fn audit(stage: &Stage, place: &Place, fates: &[(Plan, Fate)], mut rows: H
     );
 }
 
-fn count(fates: &[(Plan, Fate)], wanted: impl Fn(&Fate) -> bool) -> usize {
-    fates.iter().filter(|(_, fate)| wanted(fate)).count()
+fn count(outcomes: &[(Plan, Outcome)], wanted: impl Fn(&Outcome) -> bool) -> usize {
+    outcomes.iter().filter(|(_, outcome)| wanted(outcome)).count()
 }
 
-async fn a_rush_on_limited_tokens(place: Place, replicas: usize) {
-    let stage = Stage::new().await;
+async fn check_limits_under_load(place: Place, replicas: usize) {
+    let installation = Installation::new().await;
     let (users, teams) = (USER_LIMIT.to_string(), TEAM_LIMIT.to_string());
-    // A limit that nobody could look at in time is no limit when the policy is "open".
+    // A limit that could not be looked up in time is no limit when the policy is "open".
     let limits = [
         ("DEFAULT_USER_DAILY_TOKENS", users.as_str()),
         ("DEFAULT_TEAM_DAILY_TOKENS", teams.as_str()),
         ("QUOTA_USER_ON_OUTAGE", "closed"),
     ];
-    let start = |number| stage.replica(&format!("replica{number}"), &place, &limits);
+    let start = |number| installation.replica(&format!("replica{number}"), &place, &limits);
     let mut replicas: Vec<_> = (0..replicas).map(start).collect();
     let place = match place {
-        Place::Sqlite(_) => Place::Sqlite(stage.home.path().join("replica0/data/bedrock-proxy.db")),
+        Place::Sqlite(_) => Place::Sqlite(installation.home.path().join("replica0/data/bedrock-proxy.db")),
         other => other,
     };
     let watch = Watch::over(&place).await;
-    let mut fates = rush(&stage, &mut replicas).await;
+    let mut outcomes = run_clients(&installation, &mut replicas).await;
 
-    let lost = count(&fates, |fate| *fate == Fate::Lost);
-    let finished = count(&fates, |fate| matches!(fate, Fate::Finished(_)));
-    let refused = count(&fates, |fate| *fate == Fate::Refused);
+    let lost = count(&outcomes, |outcome| *outcome == Outcome::Lost);
+    let finished = count(&outcomes, |outcome| matches!(outcome, Outcome::Finished(_)));
+    let rejected = count(&outcomes, |outcome| *outcome == Outcome::Denied);
     let mut kinds = BTreeMap::<_, usize>::new();
-    for (_, fate) in &fates {
-        *kinds.entry(fate.kind()).or_default() += 1;
+    for (_, outcome) in &outcomes {
+        *kinds.entry(outcome.kind()).or_default() += 1;
     }
     println!("what became of the requests: {kinds:?}");
-    assert!(lost > 0 && finished > 100 && refused > 20, "{kinds:?}");
+    assert!(lost > 0 && finished > 100 && rejected > 20, "{kinds:?}");
 
     // The one that came back serves as before.
-    let late = Plan { words: String::new(), leaves_after: None, leaves_in: None, ..Plan::mixed(CLIENTS) };
-    let fate = stage.clients.send(replicas[0].address, &token("late", &json!({})), &late).await;
-    assert!(matches!(fate, Fate::Finished(_)), "{fate:?}");
-    fates.push((late, fate));
-    let rows = settled(&place, &fates).await;
-    audit(&stage, &place, &fates, rows).await;
+    let late =
+        Plan { words: String::new(), disconnects_after: None, disconnects_in: None, ..Plan::mixed(CLIENTS) };
+    let outcome = installation.clients.send(replicas[0].address, &token("late", &json!({})), &late).await;
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    outcomes.push((late, outcome));
+    let rows = settled(&place, &outcomes).await;
+    audit(&installation, &place, &outcomes, rows).await;
     watch.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_hold_on_three_processes_with_postgres() {
-    a_rush_on_limited_tokens(Place::Postgres(postgres::database().await), 3).await;
+    check_limits_under_load(Place::Postgres(postgres::database().await), 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_hold_on_one_process_with_sqlite() {
-    a_rush_on_limited_tokens(Place::Sqlite("".into()), 1).await;
+    check_limits_under_load(Place::Sqlite("".into()), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -298,33 +304,34 @@ async fn database_outage_under_load_loses_no_usage() {
     const WORKERS: usize = 16;
     let mut cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let place = Place::Postgres(cluster.database().await);
-    let stage = Stage::new().await;
+    let installation = Installation::new().await;
     let open = [("QUOTA_USER_ON_OUTAGE", "open"), ("DEFAULT_USER_DAILY_TOKENS", "unlimited")];
-    let replicas = [stage.replica("replica0", &place, &open), stage.replica("replica1", &place, &open)];
+    let replicas =
+        [installation.replica("replica0", &place, &open), installation.replica("replica1", &place, &open)];
     let (over, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let workers: Vec<_> = (0..WORKERS)
         .map(|worker| {
-            let (clients, over, done) = (stage.clients.clone(), Arc::clone(&over), Arc::clone(&done));
+            let (clients, over, done) = (installation.clients.clone(), Arc::clone(&over), Arc::clone(&done));
             let address = replicas[worker % replicas.len()].address;
             let token = token(&user(worker), &json!({"team": team(worker)}));
             spawn(async move {
-                let (mut fates, mut slowest) = (Vec::new(), Duration::ZERO);
+                let (mut outcomes, mut slowest) = (Vec::new(), Duration::ZERO);
                 while !over.load(Ordering::Relaxed) {
-                    let number = worker + WORKERS * fates.len();
+                    let number = worker + WORKERS * outcomes.len();
                     let plan = Plan {
                         number,
                         words: "[paced 10 5]".to_owned(),
                         stream: number.is_multiple_of(3),
-                        leaves_after: None,
-                        leaves_in: None,
+                        disconnects_after: None,
+                        disconnects_in: None,
                     };
                     let start = Instant::now();
-                    let fate = clients.send(address, &token, &plan).await;
+                    let outcome = clients.send(address, &token, &plan).await;
                     slowest = slowest.max(start.elapsed());
                     done.fetch_add(1, Ordering::Relaxed);
-                    fates.push((plan, fate));
+                    outcomes.push((plan, outcome));
                 }
-                (fates, slowest)
+                (outcomes, slowest)
             })
         })
         .collect();
@@ -351,21 +358,22 @@ async fn database_outage_under_load_loses_no_usage() {
     .unwrap();
     more(10 * WORKERS).await;
     over.store(true, Ordering::Relaxed);
-    let (mut fates, mut slowest) = (Vec::new(), Duration::ZERO);
+    let (mut outcomes, mut slowest) = (Vec::new(), Duration::ZERO);
     for worker in workers {
         let (own, its) = worker.await.unwrap();
-        fates.extend(own);
+        outcomes.extend(own);
         slowest = slowest.max(its);
     }
-    println!("{} requests, the slowest took {slowest:?}, memory grew by {grown:?} bytes", fates.len());
-    let failed: Vec<_> = fates.iter().filter(|(_, fate)| !matches!(fate, Fate::Finished(_))).collect();
+    println!("{} requests, the slowest took {slowest:?}, memory grew by {grown:?} bytes", outcomes.len());
+    let failed: Vec<_> =
+        outcomes.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Finished(_))).collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     assert!(grown.iter().all(|bytes| *bytes < 32 << 20), "{grown:?}");
-    let rows = settled(&place, &fates).await;
+    let rows = settled(&place, &outcomes).await;
     let twice: Vec<_> = rows.values().filter(|rows| rows.len() != 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
-    audit(&stage, &place, &fates, rows).await;
+    audit(&installation, &place, &outcomes, rows).await;
     drop(replicas);
     drop(cluster);
 }

@@ -103,12 +103,12 @@ async fn concurrent_requests_never_exceed_the_limit() {
 #[tokio::test]
 async fn zero_limit_denies_all_and_none_denies_nothing() {
     let zero = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
-    let answer = ask_short(&zero, &token("ana", &json!({})), "Hello", true).await;
-    let (status, kind, message) = answer.error();
+    let response = ask_short(&zero, &token("ana", &json!({})), "Hello", true).await;
+    let (status, kind, message) = response.error();
     assert_eq!((status, kind.as_str()), (429, "billing_error"));
     assert!(message.contains(r#"the user "ana" has used 0 of its limit of 0 tokens"#), "{message}");
-    assert_eq!(answer.headers["x-should-retry"], "false");
-    assert_eq!(answer.headers["anthropic-ratelimit-unified-status"], "rejected");
+    assert_eq!(response.headers["x-should-retry"], "false");
+    assert_eq!(response.headers["anthropic-ratelimit-unified-status"], "rejected");
     assert!(zero.bedrock.requests().is_empty(), "nothing was sent");
     let page = Page { after: None, limit: 100 };
     wait_for("the events are stored", async || {
@@ -119,9 +119,9 @@ async fn zero_limit_denies_all_and_none_denies_nothing() {
     .await;
 
     let none = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "unlimited")], |_| {}).await;
-    let answer = ask_short(&none, &token("ana", &json!({})), "Hello", false).await;
-    assert_eq!(answer.status, 200);
-    assert!(!answer.headers.contains_key("anthropic-ratelimit-unified-status"), "no cap, no headers");
+    let response = ask_short(&none, &token("ana", &json!({})), "Hello", false).await;
+    assert_eq!(response.status, 200);
+    assert!(!response.headers.contains_key("anthropic-ratelimit-unified-status"), "no cap, no headers");
 }
 
 #[tokio::test]
@@ -130,12 +130,12 @@ async fn responses_report_the_most_used_limit() {
     let token = token("ana", &json!({}));
     let mut seen = Vec::new();
     loop {
-        let answer = ask_short(&server, &token, "Hello", false).await;
-        if answer.status != 200 {
+        let response = ask_short(&server, &token, "Hello", false).await;
+        if response.status != 200 {
             break;
         }
         let header = |name: &str| {
-            let value = answer.headers.get(format!("anthropic-ratelimit-unified-{name}"));
+            let value = response.headers.get(format!("anthropic-ratelimit-unified-{name}"));
             value.map(|value| value.to_str().unwrap().to_owned())
         };
         let percent: u32 = header("overage-utilization").unwrap()[2..].parse().unwrap();
@@ -167,8 +167,8 @@ async fn request_is_charged_to_its_starting_period() {
         server.wait_for_upstream(1).await;
         clock.advance(Duration::from_secs(60));
     };
-    let (answer, ()) = tokio::join!(ask_short(&server, &token, "[paced 10 20]", true), crossing);
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    let (response, ()) = tokio::join!(ask_short(&server, &token, "[paced 10 20]", true), crossing);
+    assert_eq!(response.status, 200, "{}", response.body);
     let next = server.app.quota.period();
     assert_eq!(first.end, next.start);
     let at = clock.milliseconds();
@@ -177,8 +177,8 @@ async fn request_is_charged_to_its_starting_period() {
     wait_for("the request is charged", async || (used(first.start).await >= charged(&server)).then_some(()))
         .await;
     assert_eq!((used(first.start).await, used(next.start).await), (charged(&server), 0));
-    let answer = ask_short(&server, &token, "Hello", false).await;
-    assert_eq!(answer.status, 200, "the new period is free: {}", answer.body);
+    let response = ask_short(&server, &token, "Hello", false).await;
+    assert_eq!(response.status, 200, "the new period is free: {}", response.body);
 }
 
 #[tokio::test]
@@ -278,12 +278,12 @@ async fn fail_closed_limit_denies_during_outage() {
     let token = token("ana", &json!({}));
     assert_eq!(ask_short(&server, &token, "Hello", false).await.status, 200);
     server.app.store.close().await;
-    let answer = ask_short(&server, &token, "Hello", false).await;
-    let (status, kind, message) = answer.error();
+    let response = ask_short(&server, &token, "Hello", false).await;
+    let (status, kind, message) = response.error();
     assert_eq!((status, kind.as_str()), (429, "billing_error"), "{message}");
     assert!(message.contains("database is unavailable"), "{message}");
-    assert_eq!(answer.headers["anthropic-ratelimit-unified-overage-disabled-reason"], "fetch_error");
-    assert_eq!(answer.headers["x-should-retry"], "false");
+    assert_eq!(response.headers["anthropic-ratelimit-unified-overage-disabled-reason"], "fetch_error");
+    assert_eq!(response.headers["x-should-retry"], "false");
 }
 
 #[tokio::test]
@@ -299,8 +299,8 @@ async fn nothing_in_a_request_changes_who_pays() {
         ("x-claude-code-session-id", "ben"),
         ("x-bedrock-proxy-user", "ben"),
     ];
-    let answer = server.request("POST", "/v1/messages", &headers, body.to_string()).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    let response = server.request("POST", "/v1/messages", &headers, body.to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.body);
     let tallies = settled(&server, "ana", Some("red")).await;
     assert_eq!((tallies.user.used, tallies.team.used), (charged(&server), charged(&server)));
     assert!(server.app.store.user("ben").await.is_err());
@@ -313,11 +313,11 @@ async fn every_client_api_shares_the_limits() {
     let headers = [("authorization", bearer.as_str())];
     let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}).to_string();
     for path in ["/model/claude-sonnet-4-5/invoke", "/bedrock/model/claude-sonnet-4-5/converse-stream"] {
-        let answer = server.request("POST", path, &headers, body.clone()).await;
-        assert_eq!(answer.status, 429, "{path}: {}", answer.body);
-        assert_eq!(answer.headers["x-amzn-errortype"], "ServiceQuotaExceededException");
-        assert_eq!(answer.headers["x-should-retry"], "false");
-        assert!(answer.json()["message"].as_str().unwrap().contains("of its limit of 0 tokens"));
+        let response = server.request("POST", path, &headers, body.clone()).await;
+        assert_eq!(response.status, 429, "{path}: {}", response.body);
+        assert_eq!(response.headers["x-amzn-errortype"], "ServiceQuotaExceededException");
+        assert_eq!(response.headers["x-should-retry"], "false");
+        assert!(response.json()["message"].as_str().unwrap().contains("of its limit of 0 tokens"));
     }
     let body = message_body("Hello", false).to_string();
     let counted = server.request("POST", "/v1/messages/count_tokens", &headers, body).await;

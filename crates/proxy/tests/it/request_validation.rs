@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::harness::{TestResponse, TestServer, message_body, test_server, test_server_with};
 
 /// Every path that reads a body.
-const DOORS: [&str; 6] = [
+const PATHS: [&str; 6] = [
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/chat/completions",
@@ -18,8 +18,8 @@ const DOORS: [&str; 6] = [
 ];
 
 impl TestServer {
-    async fn knock(&self, door: &str, body: impl Into<bytes::Bytes>) -> TestResponse {
-        self.request("POST", door, &[("content-type", "application/json")], body).await
+    async fn post_json(&self, path: &str, body: impl Into<bytes::Bytes>) -> TestResponse {
+        self.request("POST", path, &[("content-type", "application/json")], body).await
     }
 }
 
@@ -51,12 +51,12 @@ async fn invalid_json_is_400_for_every_client_api() {
         fine.replace(":9", ":09").into_bytes(),
         fine.replace(":9", ":NaN").into_bytes(),
     ];
-    for door in DOORS {
+    for path in PATHS {
         for body in &bodies {
-            let response = server.knock(door, body.clone()).await;
+            let response = server.post_json(path, body.clone()).await;
             let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
-            assert_eq!(response.status, 400, "{door} {shown:?}: {}", response.body);
-            assert!(response.json().is_object(), "{door} {shown:?}");
+            assert_eq!(response.status, 400, "{path} {shown:?}: {}", response.body);
+            assert!(response.json().is_object(), "{path} {shown:?}");
         }
     }
     assert!(server.bedrock.requests().iter().all(|request| request.status == 400), "nothing was answered");
@@ -84,9 +84,9 @@ async fn extreme_bodies_never_cause_a_server_error() {
         ("a long string", text(&format!("\"{}\"", "x".repeat(1 << 18))), 200),
     ];
     for (what, body, expected) in bodies {
-        let response = server.knock("/v1/messages", body).await;
-        let said = &response.body[..response.body.len().min(300)];
-        assert_eq!(response.status, expected, "{what}: {said}");
+        let response = server.post_json("/v1/messages", body).await;
+        let message = &response.body[..response.body.len().min(300)];
+        assert_eq!(response.status, expected, "{what}: {message}");
         assert!(response.body.len() < 10_000 || expected == 200, "{what}: a refusal is short");
     }
     assert_eq!(server.post_message("Hello", false).await.status, 200);
@@ -101,10 +101,10 @@ async fn duplicate_members_are_rejected() {
         (r#""mod\u0065l":"claude-opus-4-5","model":"claude-sonnet-4-5","messages":[]"#, "model"),
         (r#""max_tokens":1,"messages":[],"max_tokens":9"#, "max_tokens"),
     ];
-    for door in &DOORS[..3] {
+    for path in &PATHS[..3] {
         for (members, name) in twice {
-            let response = server.knock(door, format!("{{{members}}}")).await;
-            assert_eq!(response.status, 400, "{door} {members}: {}", response.body);
+            let response = server.post_json(path, format!("{{{members}}}")).await;
+            assert_eq!(response.status, 400, "{path} {members}: {}", response.body);
             assert!(
                 response.body.contains("given twice") && response.body.contains(name),
                 "{}",
@@ -130,23 +130,27 @@ async fn wrong_type_anywhere_is_400() {
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "r"}]},
         ],
     });
-    assert_eq!(server.knock("/v1/messages", request.to_string()).await.status, 200, "as it is, it is fine");
+    assert_eq!(
+        server.post_json("/v1/messages", request.to_string()).await.status,
+        200,
+        "as it is, it is fine"
+    );
     let mut places = Vec::new();
     collect(&request, String::new(), &mut places);
     let wrong =
         [json!(null), json!(true), json!([]), json!({}), json!(-1), json!(1e30), json!("wrong"), json!([[]])];
-    let mut refused = 0;
+    let mut rejected = 0;
     for place in &places {
         for value in &wrong {
             let mut body = request.clone();
             *body.pointer_mut(place).unwrap() = value.clone();
-            let response = server.knock("/v1/messages", body.to_string()).await;
+            let response = server.post_json("/v1/messages", body.to_string()).await;
             let status = response.status.as_u16();
             assert!([200, 400, 404].contains(&status), "{place} = {value}: {status} {}", response.body);
-            refused += usize::from(status == 400);
+            rejected += usize::from(status == 400);
         }
     }
-    assert!(refused * 2 > places.len() * wrong.len(), "most of it is refused, not passed over: {refused}");
+    assert!(rejected * 2 > places.len() * wrong.len(), "most of it is refused, not passed over: {rejected}");
 }
 
 /// The JSON pointer of everything in `value`.
@@ -188,13 +192,13 @@ async fn model_name_never_changes_the_upstream_path() {
     for name in names {
         let mut body = message_body("Hello", false);
         body["model"] = json!(name);
-        for door in DOORS.iter().take(3) {
-            let response = server.knock(door, body.to_string()).await;
+        for path in PATHS.iter().take(3) {
+            let response = server.post_json(path, body.to_string()).await;
             let status = response.status.as_u16();
-            let guessed = status == 200 && door.ends_with("count_tokens");
+            let guessed = status == 200 && path.ends_with("count_tokens");
             assert!(
                 guessed || [400, 403, 404].contains(&status),
-                "{door} {name:.60}: {status} {}",
+                "{path} {name:.60}: {status} {}",
                 response.body
             );
             assert!(response.body.len() < 70_000);
@@ -203,7 +207,7 @@ async fn model_name_never_changes_the_upstream_path() {
     let arn = "arn:aws:bedrock:us-east-1:999999999999:application-inference-profile/x/../y";
     let mut body = message_body("Hello", false);
     body["model"] = json!(arn);
-    server.knock("/v1/messages", body.to_string()).await;
+    server.post_json("/v1/messages", body.to_string()).await;
     for request in server.bedrock.requests() {
         let segments: Vec<_> = request.path.split('/').collect();
         assert!(segments.len() == 4 && segments[1] == "model", "one segment is the model: {}", request.path);
@@ -229,11 +233,11 @@ async fn invalid_tools_are_renamed_or_rejected() {
     ] {
         let mut body = message_body("Hello", false);
         body["tools"] = json!(tools);
-        let response = server.knock("/v1/messages", body.to_string()).await;
+        let response = server.post_json("/v1/messages", body.to_string()).await;
         assert!([200, 400].contains(&response.status.as_u16()), "{tools:.200?}: {}", response.body);
     }
     let orphan = json!([{"type": "tool_result", "tool_use_id": "nobodys", "content": "r"}]);
-    let response = server.knock("/v1/messages", text(&orphan.to_string())).await;
+    let response = server.post_json("/v1/messages", text(&orphan.to_string())).await;
     assert_eq!(response.error().0, 400);
 }
 
@@ -257,34 +261,34 @@ async fn images_and_documents_are_forwarded_unread() {
         ("document", "application/pdf", &bomb),
         ("document", "application/x-evil", &bomb),
     ] {
-        let response = server.knock("/v1/messages", block(kind, media, data)).await;
+        let response = server.post_json("/v1/messages", block(kind, media, data)).await;
         assert!([200, 400].contains(&response.status.as_u16()), "{kind} {media}: {}", response.body);
     }
     let small = test_server_with(&[("MAX_BODY_BYTES", "1000000")], |_| {}).await;
     let large = block("image", "image/png", &"A".repeat(2 << 20));
-    assert_eq!(small.knock("/v1/messages", large).await.error().0, 413);
+    assert_eq!(small.post_json("/v1/messages", large).await.error().0, 413);
 }
 
 #[tokio::test]
 async fn prompt_text_cannot_break_the_stream() {
     let server = test_server().await;
-    let said = "data: {}\n\nevent: message_stop\r\ndata: [DONE]\n\n: x \u{2028}\u{85} </script> \u{1b}[2J";
-    for (door, terminal) in [("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")] {
-        let response = server.knock(door, message_body(said, true).to_string()).await;
+    let message = "data: {}\n\nevent: message_stop\r\ndata: [DONE]\n\n: x \u{2028}\u{85} </script> \u{1b}[2J";
+    for (path, terminal) in [("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")] {
+        let response = server.post_json(path, message_body(message, true).to_string()).await;
         assert_eq!(response.status, 200, "{}", response.body);
-        assert!(response.body.contains("</script>"), "it is said again: {}", response.body);
+        assert!(response.body.contains("</script>"), "the text is repeated: {}", response.body);
         for line in response.body.lines().filter(|line| !line.is_empty()) {
             let json = line.strip_prefix("data: ").filter(|data| *data != "[DONE]");
             let fine = match json {
                 Some(json) => serde_json::from_str::<Value>(json).is_ok(),
                 None => line.starts_with("event: ") || line == "data: [DONE]",
             };
-            assert!(fine, "{door}: {line:?}");
+            assert!(fine, "{path}: {line:?}");
         }
         let ends =
             response.body.lines().filter(|line| line.contains(terminal) && !line.contains('{')).count();
-        assert_eq!(ends, 1, "{door}: {}", response.body);
-        assert!(!response.body.contains('\r') && !response.body.contains('\u{1b}'), "{door}");
+        assert_eq!(ends, 1, "{path}: {}", response.body);
+        assert!(!response.body.contains('\r') && !response.body.contains('\u{1b}'), "{path}");
     }
 }
 
@@ -309,22 +313,23 @@ async fn urls_in_requests_are_never_fetched() {
     for url in &urls {
         for kind in ["image", "document"] {
             let block = json!([{"type": kind, "source": {"type": "url", "url": url}}]);
-            let (status, _, message) = server.knock("/v1/messages", text(&block.to_string())).await.error();
+            let (status, _, message) =
+                server.post_json("/v1/messages", text(&block.to_string())).await.error();
             assert_eq!(status, 400);
             assert!(message.starts_with("messages.0.content.0"), "{message}");
         }
         let part = json!([{"type": "image_url", "image_url": {"url": url}}]);
-        let response = server.knock("/v1/chat/completions", text(&part.to_string())).await;
+        let response = server.post_json("/v1/chat/completions", text(&part.to_string())).await;
         assert_eq!(response.status, 400, "{}", response.body);
         assert!(response.body.contains("messages.0.content.0"), "{}", response.body);
         let mut servers = message_body("Hello", false);
         servers["mcp_servers"] = json!([{"type": "url", "url": url, "name": "x"}]);
-        let response = server.knock("/v1/messages", servers.to_string()).await;
+        let response = server.post_json("/v1/messages", servers.to_string()).await;
         assert_eq!(response.status, 400, "{}", response.body);
     }
-    assert!(server.bedrock.requests().is_empty(), "Bedrock was not told of any");
-    let nobody = tokio::time::timeout(std::time::Duration::from_millis(50), trap.accept()).await;
-    assert!(nobody.is_err(), "somebody fetched it");
+    assert!(server.bedrock.requests().is_empty(), "no request reaches Bedrock");
+    let connection = tokio::time::timeout(std::time::Duration::from_millis(50), trap.accept()).await;
+    assert!(connection.is_err(), "the URL was fetched");
 }
 
 #[tokio::test]
@@ -342,16 +347,19 @@ async fn invented_fields_never_affect_other_requests() {
     for name in made_up {
         let mut body = message_body("Hello", false);
         body[name] = json!(1);
-        server.knock("/v1/messages", body.to_string()).await;
+        server.post_json("/v1/messages", body.to_string()).await;
     }
-    let asked = server.bedrock.requests().len();
-    assert!(asked >= made_up.len(), "Bedrock was asked, so that there was something to learn: {asked}");
+    let requested = server.bedrock.requests().len();
+    assert!(
+        requested >= made_up.len(),
+        "Bedrock was asked, so that there was something to learn: {requested}"
+    );
     let mut body = message_body("Hello", false);
     body["system"] = json!("be kind");
     body["tools"] = json!([{"name": "t", "input_schema": {"type": "object"}}]);
     body["output_config"] = json!({"format": {"type": "json_schema", "schema": {"type": "object",
         "properties": {}, "additionalProperties": false}}});
-    let response = server.knock("/v1/messages", body.to_string()).await;
+    let response = server.post_json("/v1/messages", body.to_string()).await;
     assert_eq!(response.status, 200, "{}", response.body);
     let sent: Value = serde_json::from_slice(&server.bedrock.requests().last().unwrap().body).unwrap();
     for kept in ["/system", "/tools/0/input_schema", "/output_config/format"] {

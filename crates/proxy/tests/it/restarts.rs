@@ -21,12 +21,12 @@ use crate::harness::{SECRET, full, message_body, spawn, wait_for, wait_until};
 use crate::quota_under_load::reconcile::{Database, Place};
 
 /// Processes that follow each other, with one database and one fake Bedrock.
-struct Stage {
+struct Installation {
     home: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
 }
 
-impl Stage {
+impl Installation {
     async fn new(database: Option<&str>) -> Self {
         let fake =
             FakeBedrock::bind(fake_bedrock::Config::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
@@ -91,8 +91,8 @@ fn place(home: &Path, url: Option<&str>) -> Place {
 async fn requests_open_at_a_kill_are_charged_once() {
     let url = postgres::database().await;
     for url in [None, Some(url.as_str())] {
-        let stage = Stage::new(url).await;
-        let mut process = stage.start(&[]);
+        let installation = Installation::new(url).await;
+        let mut process = installation.start(&[]);
         let ana = token("ana", &json!({}));
         for _ in 0..3 {
             assert_eq!(status(&process, &ana).await, 200);
@@ -112,7 +112,7 @@ async fn requests_open_at_a_kill_are_charged_once() {
             })
             .into_iter()
             .collect();
-        let slots = stage.home.path().join("data/journal/open-requests");
+        let slots = installation.home.path().join("data/journal/open-requests");
         wait_until("all three are at AWS", || {
             let text = std::fs::read(&slots).unwrap_or_default();
             text.windows(8).filter(|window| *window == b"\"killed\"").count() == 3
@@ -124,9 +124,9 @@ async fn requests_open_at_a_kill_are_charged_once() {
             assert!(pending.await.unwrap().is_err(), "its client got no response");
         }
 
-        let place = place(stage.home.path(), url);
+        let place = place(installation.home.path(), url);
         for restart in 0..2 {
-            let mut process = stage.start(&[]);
+            let mut process = installation.start(&[]);
             assert_eq!(
                 process.output_text().contains("requests_interrupted"),
                 restart == 0,
@@ -161,15 +161,15 @@ async fn requests_open_at_a_kill_are_charged_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settled_requests_leave_nothing_to_the_next_process() {
-    let stage = Stage::new(None).await;
-    let mut process = stage.start(&[]);
+    let installation = Installation::new(None).await;
+    let mut process = installation.start(&[]);
     let ana = token("ana", &json!({}));
     for prompt in ["Hello", "[throttle-once] Hello", "[refuse ValidationException 400]"] {
         begin(&process, &ana, prompt, false).await.into_body().collect().await.unwrap();
     }
     // A client that leaves; its response is read to its end.
     drop(begin(&process, &ana, "[paced 3 50] Hello", true).await);
-    let place = place(stage.home.path(), None);
+    let place = place(installation.home.path(), None);
     wait_for("all have rows", async || {
         let mut database = Database::open(&place).await;
         let rows = database.rows().await;
@@ -179,15 +179,15 @@ async fn settled_requests_leave_nothing_to_the_next_process() {
     .await;
     process.signal("KILL");
     process.end();
-    let process = stage.start(&[]);
+    let process = installation.start(&[]);
     assert!(!process.output_text().contains("requests_interrupted"), "{}", process.output_text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unwritable_open_requests_are_logged_once() {
-    let stage = Stage::new(None).await;
-    let mut process = stage.start(&[]);
-    let file = stage.home.path().join("data/journal/open-requests");
+    let installation = Installation::new(None).await;
+    let mut process = installation.start(&[]);
+    let file = installation.home.path().join("data/journal/open-requests");
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     let ana = token("ana", &json!({}));
@@ -204,8 +204,8 @@ async fn unwritable_open_requests_are_logged_once() {
 async fn shutdown_does_not_wait_for_an_unavailable_database() {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let url = cluster.database().await;
-    let stage = Stage::new(Some(&url)).await;
-    let mut process = stage.start(&[("DB_MIN_CONNS", "5")]);
+    let installation = Installation::new(Some(&url)).await;
+    let mut process = installation.start(&[("DB_MIN_CONNS", "5")]);
     let ana = token("ana", &json!({}));
     assert_eq!(status(&process, &ana).await, 200);
     let stopping = tokio::task::spawn_blocking(move || {
@@ -234,16 +234,17 @@ async fn shutdown_does_not_wait_for_an_unavailable_database() {
 async fn rejections_outlive_a_restart_without_database() {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let url = cluster.database().await;
-    let stage = Stage::new(Some(&url)).await;
-    let mut process = stage.start(&[]);
+    let installation = Installation::new(Some(&url)).await;
+    let mut process = installation.start(&[]);
     let [ana, bob, eve] =
-        ["ana", "bob", "eve"].map(|user| stage.run(&format!("token print --user {user} --create")));
+        ["ana", "bob", "eve"].map(|user| installation.run(&format!("token print --user {user} --create")));
     for key in [&ana, &bob, &eve] {
         assert_eq!(status(&process, key).await, 200);
     }
-    let listed: Value = serde_json::from_str(&stage.run("token list --user bob --format json")).unwrap();
-    stage.run(&format!("token revoke {}", listed[0]["jti"].as_str().unwrap()));
-    stage.run("user disable eve");
+    let listed: Value =
+        serde_json::from_str(&installation.run("token list --user bob --format json")).unwrap();
+    installation.run(&format!("token revoke {}", listed[0]["jti"].as_str().unwrap()));
+    installation.run("user disable eve");
     // At once, before this process has read the change.
     process.signal("KILL");
     process.end();
@@ -256,20 +257,20 @@ async fn rejections_outlive_a_restart_without_database() {
     let statuses = async |process: &Process| {
         [status(process, &ana).await, status(process, &bob).await, status(process, &eve).await]
     };
-    let process = stage.start(&[]);
+    let process = installation.start(&[]);
     assert_eq!(statuses(&process).await, [200, 401, 403], "{}", process.output_text());
     assert!(process.output_text().contains("rejections_last_known"));
     drop(process);
-    let process = stage.start(&[("AUTH_ON_OUTAGE", "closed")]);
+    let process = installation.start(&[("AUTH_ON_OUTAGE", "closed")]);
     assert_eq!(statuses(&process).await, [503, 503, 503]);
     drop(process);
     // A new replica knows nothing, and reports it.
-    let process = stage.start(&[("DATA_DIR", "other")]);
+    let process = installation.start(&[("DATA_DIR", "other")]);
     assert_eq!(statuses(&process).await, [200, 200, 200]);
     assert!(process.output_text().contains("rejections_unknown"), "{}", process.output_text());
     drop(process);
-    std::fs::write(stage.home.path().join("other/rejections.json"), "{").unwrap();
-    let process = stage.start(&[("DATA_DIR", "other")]);
+    std::fs::write(installation.home.path().join("other/rejections.json"), "{").unwrap();
+    let process = installation.start(&[("DATA_DIR", "other")]);
     assert_eq!(statuses(&process).await, [503, 503, 503], "a list that cannot be read accepts no token");
     drop(process);
     drop(cluster);

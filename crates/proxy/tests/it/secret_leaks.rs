@@ -198,7 +198,7 @@ fn fails_to_find(places: &BTreeMap<String, String>, words: impl IntoIterator<Ite
     }
 }
 
-/// A bad token is written down by somebody sooner or later, so it must not be a whole one anywhere.
+/// A bad token is logged somewhere sooner or later, so it must not be a whole one anywhere.
 fn tokens() -> [String; 5] {
     let (header, more) = (json!({"alg": "HS256"}), json!({"team": "red"}));
     [
@@ -239,15 +239,15 @@ async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str
     assert!(served > 3, "the right token is served, else nothing was tried: {served}");
     process.signal(signal);
     // The collector has to go on while the program ends.
-    let said = tokio::task::spawn_blocking(move || process.end()).await.unwrap();
-    assert!(said.matches("\"event\":\"request\"").count() > 100, "every request has its line");
+    let message = tokio::task::spawn_blocking(move || process.end()).await.unwrap();
+    assert!(message.matches("\"event\":\"request\"").count() > 100, "every request has its line");
 
-    let mut places = BTreeMap::from([("what it said".to_owned(), said)]);
+    let mut places = BTreeMap::from([("what it said".to_owned(), message)]);
     files(home.path(), &mut places);
     assert!(places.keys().any(|path| path.contains("logs/canary_")), "the log's file is searched, too");
     // What is killed sends nothing more.
     let collected = collector.text();
-    assert!(signal != "TERM" || collected.contains("/v1/messages"), "the collector is told of requests");
+    assert!(signal != "TERM" || collected.contains("/v1/messages"), "the collector gets requests");
     places.insert("what the collector got".to_owned(), collected);
     if let Some(url) = database {
         places.insert("the database".to_owned(), dump(url).await);

@@ -75,8 +75,8 @@ async fn request_beyond_the_drain_gets_529() {
         server.stop.notify_one();
     };
     let (responses, ()) = tokio::join!(join_all(responses), stop);
-    for answer in responses {
-        assert_eq!(answer.error().0, 529);
+    for response in responses {
+        assert_eq!(response.error().0, 529);
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) const NOW: i64 = 1_795_348_800_000;
 /// 2026-11-22T00:00:00Z
 pub(crate) const TODAY: i64 = NOW - 12 * 3_600_000;
 
-/// One database of a test's own, made by nobody yet.
+/// An empty database of one test.
 pub(crate) struct Place {
     pub(crate) kind: &'static str,
     pub(crate) config: DatabaseConfig,
@@ -90,7 +90,7 @@ pub(crate) async fn ana(store: &Store, user_limit: Option<i64>, team_limit: Opti
 }
 
 /// What one request of ana's came to: 30 tokens, a third of a cent.
-pub(crate) fn receipt(id: &str) -> UsageRecord {
+pub(crate) fn usage_record(id: &str) -> UsageRecord {
     UsageRecord {
         id: id.to_owned(),
         request_id: format!("req_{id}"),

@@ -21,9 +21,9 @@ const SHORT: Duration = Duration::from_millis(60);
 #[tokio::test]
 async fn idle_stream_gets_pings_until_its_end() {
     let server = test_server_with(&[], |config| config.inference.ping_interval = SHORT).await;
-    let answer = server.post_message("[pause 500] Hello", true).await;
-    assert!(answer.body.matches("event: ping").count() >= 3, "{}", answer.body);
-    assert_eq!(answer.events().last(), Some(&"message_stop"));
+    let response = server.post_message("[pause 500] Hello", true).await;
+    assert!(response.body.matches("event: ping").count() >= 3, "{}", response.body);
+    assert_eq!(response.events().last(), Some(&"message_stop"));
 }
 
 #[tokio::test]
@@ -54,11 +54,11 @@ async fn error_after_the_head_is_an_event() {
         config.inference.max_head_delay = Duration::ZERO;
     })
     .await;
-    let answer = server.post_message("[throttle]", true).await;
-    assert_eq!((answer.status.as_u16(), answer.events()), (200, vec!["ping", "error"]));
-    assert_eq!(answer.last()["error"]["type"], "rate_limit_error");
-    assert_eq!(answer.last()["request_id"], answer.request_id());
-    assert_eq!(log_line(answer.request_id()).await["outcome"], "failed");
+    let response = server.post_message("[throttle]", true).await;
+    assert_eq!((response.status.as_u16(), response.events()), (200, vec!["ping", "error"]));
+    assert_eq!(response.last()["error"]["type"], "rate_limit_error");
+    assert_eq!(response.last()["request_id"], response.request_id());
+    assert_eq!(log_line(response.request_id()).await["outcome"], "failed");
 }
 
 #[tokio::test]
@@ -66,8 +66,8 @@ async fn bedrock_may_not_be_silent_for_ever() {
     let server = test_server_with(&[], |config| config.inference.idle_timeout = SHORT).await;
     let (status, kind, _) = server.post_message("[slow 5000]", true).await.error();
     assert_eq!((status, kind.as_str()), (504, "timeout_error"));
-    let answer = server.post_message("[pause 5000] Hello", true).await;
-    assert_eq!(answer.last()["error"]["type"], "timeout_error");
+    let response = server.post_message("[pause 5000] Hello", true).await;
+    assert_eq!(response.last()["error"]["type"], "timeout_error");
     assert_eq!(server.post_message("[pause 5000] Hello", false).await.error().0, 504);
 }
 
@@ -76,10 +76,10 @@ async fn detached_response_is_read_to_its_end() {
     for (name, stream) in [("claude-gone-streaming", true), ("claude-gone-whole", false)] {
         let (server, line) = abandon(name, "[paced 100 5]", stream, &[], |_| {}).await;
         assert_eq!(line["outcome"], "cancelled", "{line}");
-        let asked = &server.bedrock.requests()[0];
-        assert!(asked.complete, "the fake played to its end");
-        assert!(asked.usage.output_tokens > 50);
-        assert_eq!(line["out_tok"], asked.usage.output_tokens, "{line}");
+        let requested = &server.bedrock.requests()[0];
+        assert!(requested.complete, "the fake played to its end");
+        assert!(requested.usage.output_tokens > 50);
+        assert_eq!(line["out_tok"], requested.usage.output_tokens, "{line}");
     }
 }
 
@@ -99,7 +99,7 @@ async fn detached_read_has_a_timeout() {
     assert!(!server.bedrock.requests()[0].complete);
 }
 
-/// Asks for `prompt`, leaves once Bedrock was asked, and returns the line in the log.
+/// Sends `prompt`, disconnects once Bedrock has the request, and returns the line of the log.
 async fn abandon(
     name: &str,
     prompt: &str,
@@ -129,16 +129,16 @@ async fn a_long_stream_arrives_complete() {
     let server = test_server().await;
     let mut body = message_body("[long 3000]", true);
     body["max_tokens"] = 8192.into();
-    let answer = server.post(body.to_string()).await;
-    assert_eq!(answer.body.matches("event: content_block_delta").count(), 3000);
-    assert_eq!(answer.events().last(), Some(&"message_stop"));
+    let response = server.post(body.to_string()).await;
+    assert_eq!(response.body.matches("event: content_block_delta").count(), 3000);
+    assert_eq!(response.events().last(), Some(&"message_stop"));
 }
 
 #[tokio::test]
 async fn tags_are_never_cut_between_deltas() {
     let split = "<wri\"";
-    let answer = test_server().await.post_message("[xml]", true).await;
-    assert!(!answer.body.contains(split), "{}", answer.body);
+    let response = test_server().await.post_message("[xml]", true).await;
+    assert!(!response.body.contains(split), "{}", response.body);
     let raw = test_server_with(&[("AWS_BEDROCK_XML_BUFFER", "false")], |_| {}).await;
     assert!(raw.post_message("[xml]", true).await.body.contains(split));
 }
@@ -180,13 +180,13 @@ async fn event_of_a_megabyte_arrives_complete() {
             let mut body = message_body(&format!("[size {BYTES}]"), stream);
             body["model"] = "claude-opus-4-8".into();
             body["max_tokens"] = 128_000.into();
-            let answer = server.post(body.to_string()).await;
-            assert_eq!(answer.status, 200, "{route} {stream}: {:.300}", answer.body);
-            assert!(answer.body.len() > BYTES, "{route} {stream}: {} bytes", answer.body.len());
+            let response = server.post(body.to_string()).await;
+            assert_eq!(response.status, 200, "{route} {stream}: {:.300}", response.body);
+            assert!(response.body.len() > BYTES, "{route} {stream}: {} bytes", response.body.len());
             let end = if stream {
-                answer.events().last() == Some(&"message_stop")
+                response.events().last() == Some(&"message_stop")
             } else {
-                answer.json().is_object()
+                response.json().is_object()
             };
             assert!(end, "{route} {stream}");
         }

@@ -101,7 +101,7 @@ fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
     stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
-/// Asks by what was agreed on, and returns when the head of the answer is there.
+/// Sends a request by the negotiated protocol, and returns with the head of the response.
 async fn begin(stream: TlsStream<TcpStream>, prompt: &str) -> http::Response<Incoming> {
     let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let body = Full::new(Bytes::from(message_body(prompt, true).to_string()));
@@ -136,25 +136,25 @@ async fn alpn_selects_the_http_version() {
     ] {
         for versions in [&[&TLS13][..], &[&TLS12]] {
             let stream = connect(server.address, &authority.client(protocols, versions)).await.unwrap();
-            let answer = begin(stream, "[long 31]").await;
-            assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
-            assert!(text(answer).await.contains("event: message_stop"));
+            let response = begin(stream, "[long 31]").await;
+            assert_eq!((response.status().as_u16(), response.version()), (200, version));
+            assert!(text(response).await.contains("event: message_stop"));
         }
     }
 }
 
 #[tokio::test]
 async fn failed_handshakes_do_not_affect_other_connections() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, unknown) = (Authority::new(), Authority::new());
     let server = authority.test_server_with(|config| config.server.max_connections = 2).await;
     let mut plain = TcpStream::connect(server.address).await.unwrap();
     plain.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     // Closed with a word of TLS's own, or without.
-    let _ = plain.read_to_end(&mut told).await;
-    assert!(!told.starts_with(b"HTTP"), "{told:?}");
+    let _ = plain.read_to_end(&mut reported).await;
+    assert!(!reported.starts_with(b"HTTP"), "{reported:?}");
     for _ in 0..5 {
-        assert!(connect(server.address, &stranger.client(&[], BOTH)).await.is_err());
+        assert!(connect(server.address, &unknown.client(&[], BOTH)).await.is_err());
     }
     let stream = connect(server.address, &authority.client(&[], BOTH)).await.unwrap();
     assert!(text(begin(stream, "hello").await).await.contains("event: message_stop"));
@@ -169,7 +169,7 @@ async fn certificate_is_reloaded_during_a_stream() {
     let client = authority.client(&["h2"], BOTH);
     let stream = connect(server.address, &client).await.unwrap();
     assert_eq!(shown(&stream), first);
-    let answer = begin(stream, "[paced 60 10]").await;
+    let response = begin(stream, "[paced 60 10]").await;
 
     let second = authority.sign(2100);
     tls.reload().await;
@@ -183,7 +183,7 @@ async fn certificate_is_reloaded_during_a_stream() {
     let last = connect(server.address, &authority.client(&["h2"], BOTH)).await.unwrap();
     assert_eq!(shown(&last), second);
     assert!(text(begin(last, "hello").await).await.contains("event: message_stop"));
-    assert!(text(answer).await.contains("event: message_stop"));
+    assert!(text(response).await.contains("event: message_stop"));
 }
 
 #[tokio::test]
@@ -209,12 +209,12 @@ fn program(data: &Path, certificate: &Path, key: &Path) -> Command {
     command
 }
 
-/// What it says, line by line.
+/// The lines of its output.
 fn lines(stdout: ChildStdout) -> Receiver<String> {
     let (say, lines) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            // After the test it talks to nobody.
+            // After the test there is no receiver.
             let _ = say.send(line);
         }
     });
@@ -224,7 +224,7 @@ fn lines(stdout: ChildStdout) -> Receiver<String> {
 fn until(lines: &Receiver<String>, wanted: &str) -> Value {
     loop {
         let line = lines.recv_timeout(Duration::from_secs(20));
-        let line = line.unwrap_or_else(|_| panic!("it never said {wanted}"));
+        let line = line.unwrap_or_else(|_| panic!("its output has no {wanted}"));
         if line.contains(wanted) {
             return serde_json::from_str(&line).unwrap();
         }
@@ -251,8 +251,8 @@ async fn sighup_reloads_files_and_expired_certificate_warns() {
     let listens = until(&lines, "\"address\"");
     let address: SocketAddr = listens["address"].as_str().unwrap().parse().unwrap();
     let client = authority.client(&[], BOTH);
-    let refused = connect(address, &client).await.unwrap_err().to_string();
-    assert!(refused.contains("certificate expired"), "{refused}");
+    let rejected = connect(address, &client).await.unwrap_err().to_string();
+    assert!(rejected.contains("certificate expired"), "{rejected}");
 
     let renewed = authority.sign(2100);
     assert_ne!(renewed, expired);
@@ -281,9 +281,9 @@ fn invalid_tls_files_fail_startup() {
         for arguments in [&["serve"][..], &["config", "check"]] {
             let mut command = program(one.home.path(), &certificate, &key);
             let output = command.args(arguments).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(78), "{said}");
-            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{message}");
+            assert!(words.iter().all(|word| message.contains(word)), "{message}");
         }
     }
 }

@@ -50,9 +50,9 @@ async fn claude_code_request_goes_to_invoke_unchanged() {
     let sent = server.bedrock.requests().pop().unwrap();
     assert!(sent.path.ends_with("/invoke-with-response-stream"), "{}", sent.path);
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
-    let asked = everyday(true);
+    let requested = everyday(true);
     for member in ["messages", "tools", "thinking", "context_management", "output_config", "max_tokens"] {
-        assert_eq!(sent[member], asked[member]);
+        assert_eq!(sent[member], requested[member]);
     }
     assert_eq!(sent["anthropic_version"], "bedrock-2023-05-31");
 

@@ -88,7 +88,7 @@ fn open(folder: &Path, config: &Config, store: &Store) -> UsageRecorder {
 }
 
 /// One token, spent by ana.
-fn receipt(number: usize) -> UsageRecord {
+fn usage_record(number: usize) -> UsageRecord {
     UsageRecord {
         id: format!("r{number}"),
         request_id: format!("r{number}"),
@@ -109,7 +109,7 @@ async fn settled_records_are_stored_in_batches() {
     let recorder = TestRecorder::new().await;
     recorder.usage.start(&recorder.tasks);
     for number in 0..1500 {
-        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
+        recorder.usage.reserve_slot().await.unwrap().settle(usage_record(number));
     }
     recorder.until(1500).await;
 }
@@ -119,13 +119,13 @@ async fn killed_process_replays_each_record_once() {
     let recorder = TestRecorder::new().await;
     recorder.usage.start(&recorder.tasks);
     for number in 0..10 {
-        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
+        recorder.usage.reserve_slot().await.unwrap().settle(usage_record(number));
     }
     recorder.until(10).await;
     let recorder = recorder.killed().await;
-    // Never started: what it is told stands in the journal only.
+    // Never started: its records are in the WAL only.
     for number in 5..30 {
-        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
+        recorder.usage.reserve_slot().await.unwrap().settle(usage_record(number));
     }
     let recorder = recorder.killed().await;
     recorder.usage.start(&recorder.tasks);
@@ -144,7 +144,7 @@ async fn invalid_record_is_quarantined_without_blocking_others() {
     for (number, place) in places.into_iter().enumerate() {
         // Only a mistake of the program makes such a record.
         let user_id = if number == 1 { "" } else { "ana" }.to_owned();
-        place.unwrap().settle(UsageRecord { user_id, ..receipt(number) });
+        place.unwrap().settle(UsageRecord { user_id, ..usage_record(number) });
     }
     recorder.until(2).await;
     assert_eq!(recorder.quarantined(), 1);
@@ -163,7 +163,7 @@ async fn absurd_record_is_clamped_and_charged() {
         input_tokens: i64::MAX,
         cost: i64::MAX,
         charged_tokens: 2_000_000_000_000,
-        ..receipt(0)
+        ..usage_record(0)
     });
     recorder.until(1_000_000_000_000).await;
     assert_eq!(recorder.quarantined(), 0);
@@ -172,7 +172,7 @@ async fn absurd_record_is_clamped_and_charged() {
 #[tokio::test]
 async fn unreadable_segment_does_not_hold_up_others() {
     let recorder = TestRecorder::new().await;
-    recorder.usage.reserve_slot().await.unwrap().settle(receipt(1));
+    recorder.usage.reserve_slot().await.unwrap().settle(usage_record(1));
     let wal = recorder.folder.path().join("journal");
     // Reading a directory fails, as a broken disk does.
     std::fs::rename(wal.join("00000001.jsonl"), wal.join("00000002.jsonl")).unwrap();
@@ -188,7 +188,7 @@ async fn unreadable_segment_does_not_hold_up_others() {
 async fn unreadable_wal_lines_are_quarantined() {
     let recorder = TestRecorder::new().await;
     for number in 1..=2 {
-        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
+        recorder.usage.reserve_slot().await.unwrap().settle(usage_record(number));
     }
     let wal = recorder.folder.path().join("journal");
     let segment = wal.join("00000001.jsonl");
@@ -223,10 +223,10 @@ async fn full_queue_delays_admission() {
     assert!(polled.is_pending(), "the eleventh waits");
     recorder.usage.start(&recorder.tasks);
     for (number, place) in places.into_iter().enumerate() {
-        place.settle(receipt(number));
+        place.settle(usage_record(number));
     }
     let place = tokio::time::timeout(Duration::from_secs(5), eleventh).await;
-    place.unwrap().unwrap().settle(receipt(10));
+    place.unwrap().unwrap().settle(usage_record(10));
     recorder.until(11).await;
 }
 
@@ -237,7 +237,7 @@ async fn unavailable_database_never_fills_the_queue() {
     recorder.store.close().await;
     for number in 0..200 {
         let place = tokio::time::timeout(Duration::from_secs(10), recorder.usage.reserve_slot()).await;
-        place.unwrap().unwrap().settle(receipt(number));
+        place.unwrap().unwrap().settle(usage_record(number));
     }
     let recorder = recorder.killed().await;
     recorder.usage.start(&recorder.tasks);
@@ -256,7 +256,7 @@ async fn retention_runs_beside_the_writer() {
     let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
     sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
     recorder.usage.start(&recorder.tasks);
-    recorder.usage.reserve_slot().await.unwrap().settle(receipt(1));
+    recorder.usage.reserve_slot().await.unwrap().settle(usage_record(1));
     recorder.until(1).await;
     let mut left = async || -> i64 {
         let count = "SELECT COUNT(*) FROM metrics WHERE user_id = 'old'";

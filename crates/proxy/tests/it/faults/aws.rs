@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::stage::{Setup, Stage};
+use super::installation::{Installation, Setup};
 use super::table::{ALL_PHASES, BOTH, Fault, nothing};
 use crate::harness::SECRET;
 use crate::harness::credential_service::{
@@ -31,7 +31,7 @@ const BASE: Fault = Fault {
     phases: ALL_PHASES,
     prepare: |setup| credentials(setup, LIFE),
     inject: nothing,
-    heal: |stage| set_source(stage, &provide(LIFE)),
+    heal: |installation| set_source(installation, &provide(LIFE)),
     statuses: &[200, 502],
     max_seconds: 13,
     readiness: Some("[-]credentials failed"),
@@ -40,23 +40,27 @@ const BASE: Fault = Fault {
 };
 
 pub(super) const FAULTS: &[Fault] = &[
-    Fault { name: "source of credentials fails", inject: |stage| set_source(stage, "exit 1"), ..BASE },
+    Fault {
+        name: "source of credentials fails",
+        inject: |installation| set_source(installation, "exit 1"),
+        ..BASE
+    },
     Fault {
         name: "source of credentials hangs",
-        inject: |stage| set_source(stage, "exec sleep 600"),
+        inject: |installation| set_source(installation, "exec sleep 600"),
         ..BASE
     },
     Fault {
         name: "source of credentials returns expired ones",
-        inject: |stage| set_source(stage, &provide("-1 hour")),
+        inject: |installation| set_source(installation, &provide("-1 hour")),
         ..BASE
     },
     Fault {
         name: "AWS rejects the credentials",
         // Longer than the case: the keys end at AWS, not by the clock.
         prepare: |setup| credentials(setup, "1 hour"),
-        inject: |stage| set_key_deleted(stage, true),
-        heal: |stage| set_key_deleted(stage, false),
+        inject: |installation| set_key_deleted(installation, true),
+        heal: |installation| set_key_deleted(installation, false),
         // The API of Bedrock has another status for faults of the proxy.
         statuses: &[502, 500],
         readiness: Some("[-]credentials failed: AWS rejects them"),
@@ -65,34 +69,34 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "instance metadata service fails",
         prepare: |setup| source(setup, Source::Instance),
-        inject: |stage| set_service(stage, &Behavior::Status(500)),
-        heal: |stage| set_service(stage, &SHORT),
+        inject: |installation| set_service(installation, &Behavior::Status(500)),
+        heal: |installation| set_service(installation, &SHORT),
         ..BASE
     },
     Fault {
         name: "STS is silent for a web identity",
         prepare: |setup| source(setup, Source::WebIdentity),
-        inject: |stage| set_service(stage, &Behavior::Silent),
-        heal: |stage| set_service(stage, &SHORT),
+        inject: |installation| set_service(installation, &Behavior::Silent),
+        heal: |installation| set_service(installation, &SHORT),
         ..BASE
     },
     Fault {
         name: "container endpoint returns expired keys",
         prepare: |setup| source(setup, Source::Container),
-        inject: |stage| set_service(stage, &Behavior::Expired),
-        heal: |stage| set_service(stage, &SHORT),
+        inject: |installation| set_service(installation, &Behavior::Expired),
+        heal: |installation| set_service(installation, &SHORT),
         ..BASE
     },
     Fault {
         name: "SSO session has no token",
         prepare: |setup| source(setup, Source::SsoSession),
-        inject: |stage| {
-            remove_sso_token(stage.home.path());
-            nothing(stage)
+        inject: |installation| {
+            remove_sso_token(installation.home.path());
+            nothing(installation)
         },
-        heal: |stage| {
-            write_sso_token(stage.home.path(), "valid", Duration::from_secs(36_000));
-            nothing(stage)
+        heal: |installation| {
+            write_sso_token(installation.home.path(), "valid", Duration::from_secs(36_000));
+            nothing(installation)
         },
         ..BASE
     },
@@ -115,8 +119,8 @@ fn provide(life: &str) -> String {
     format!("echo '{keys}' | sed s/END/$(date -u -d '{life}' +%Y-%m-%dT%H:%M:%SZ)/")
 }
 
-fn set_source<'a>(stage: &'a mut Stage, script: &str) -> Done<'a> {
-    write_source(stage.home.path(), script);
+fn set_source<'a>(installation: &'a mut Installation, script: &str) -> Done<'a> {
+    write_source(installation.home.path(), script);
     Box::pin(async {})
 }
 
@@ -126,8 +130,8 @@ fn write_source(home: &Path, script: &str) {
     std::fs::rename(home.join("new-source"), home.join(SOURCE)).unwrap();
 }
 
-fn set_key_deleted(stage: &mut Stage, is_deleted: bool) -> Done<'_> {
-    stage.key_deleted.store(is_deleted, Ordering::Relaxed);
+fn set_key_deleted(installation: &mut Installation, is_deleted: bool) -> Done<'_> {
+    installation.key_deleted.store(is_deleted, Ordering::Relaxed);
     Box::pin(async {})
 }
 
@@ -159,8 +163,8 @@ fn source(setup: &mut Setup<'_>, source: Source) {
     setup.fake.session_token = Some(SESSION_TOKEN.to_owned());
 }
 
-fn set_service<'a>(stage: &'a mut Stage, behavior: &Behavior) -> Done<'a> {
-    CredentialService::set_in(stage.home.path(), behavior);
+fn set_service<'a>(installation: &'a mut Installation, behavior: &Behavior) -> Done<'a> {
+    CredentialService::set_in(installation.home.path(), behavior);
     Box::pin(async {})
 }
 

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::disk::DiskFault;
-use super::stage::{Setup, Stage};
+use super::installation::{Installation, Setup};
 use super::table::{ALL_PHASES, BOTH, DatabaseKind, Fault, Phase, nothing};
 use crate::harness::postgres;
 use crate::quota_under_load::reconcile::Place;
@@ -38,7 +38,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "disk of the database full",
         prepare: database_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::Full),
+        inject: |installation| set(installation, DiskFault::Full),
         heal: heal_disk,
         readiness: UNAVAILABLE,
         ..BASE
@@ -46,8 +46,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "small disk of the database full",
         prepare: database_on_small_disk,
-        inject: |stage| fill(stage, "database"),
-        heal: |stage| empty(stage, "database"),
+        inject: |installation| fill(installation, "database"),
+        heal: |installation| empty(installation, "database"),
         readiness: UNAVAILABLE,
         needs_root: true,
         ..BASE
@@ -55,7 +55,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "disk of the database read-only",
         prepare: database_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::ReadOnly),
+        inject: |installation| set(installation, DiskFault::ReadOnly),
         heal: heal_disk,
         readiness: UNAVAILABLE,
         ..BASE
@@ -63,7 +63,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "disk of the database with errors",
         prepare: database_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::Errors),
+        inject: |installation| set(installation, DiskFault::Errors),
         heal: heal_disk,
         readiness: UNAVAILABLE,
         ..BASE
@@ -71,7 +71,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "disk of the database syncs slowly",
         prepare: database_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::SlowSync),
+        inject: |installation| set(installation, DiskFault::SlowSync),
         heal: heal_disk,
         ..BASE
     },
@@ -79,7 +79,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "disk of the WAL full",
         databases: BOTH,
         prepare: wal_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::Full),
+        inject: |installation| set(installation, DiskFault::Full),
         heal: heal_disk,
         ..BASE
     },
@@ -87,14 +87,14 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "disk of the WAL read-only",
         databases: BOTH,
         prepare: wal_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::ReadOnly),
+        inject: |installation| set(installation, DiskFault::ReadOnly),
         heal: heal_disk,
         ..BASE
     },
     Fault {
         name: "disk of database and WAL full",
         prepare: data_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::Full),
+        inject: |installation| set(installation, DiskFault::Full),
         heal: heal_disk,
         readiness: UNAVAILABLE,
         ..BASE
@@ -102,7 +102,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "disk of database and WAL with errors",
         prepare: data_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::Errors),
+        inject: |installation| set(installation, DiskFault::Errors),
         heal: heal_disk,
         readiness: UNAVAILABLE,
         ..BASE
@@ -111,7 +111,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "disk of the log full",
         databases: SQLITE,
         prepare: log_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::Full),
+        inject: |installation| set(installation, DiskFault::Full),
         heal: heal_disk,
         check: check_log_file,
         ..BASE
@@ -120,7 +120,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "disk of the log read-only",
         databases: SQLITE,
         prepare: log_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::ReadOnly),
+        inject: |installation| set(installation, DiskFault::ReadOnly),
         heal: heal_disk,
         check: check_log_file,
         ..BASE
@@ -129,7 +129,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "no temporary folder",
         prepare: temporary_folder_on_faulty_disk,
-        inject: |stage| set(stage, DiskFault::Missing),
+        inject: |installation| set(installation, DiskFault::Missing),
         heal: heal_disk,
         ..BASE
     },
@@ -174,8 +174,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "database read-only",
         databases: POSTGRES,
-        inject: |stage| set_read_only(stage, "on"),
-        heal: |stage| set_read_only(stage, "off"),
+        inject: |installation| set_read_only(installation, "on"),
+        heal: |installation| set_read_only(installation, "off"),
         readiness: UNAVAILABLE,
         ..BASE
     },
@@ -228,22 +228,22 @@ impl Drop for Mounted {
     }
 }
 
-fn set(stage: &mut Stage, fault: DiskFault) -> Done<'_> {
-    Box::pin(async move { stage.set_disk(fault) })
+fn set(installation: &mut Installation, fault: DiskFault) -> Done<'_> {
+    Box::pin(async move { installation.set_disk(fault) })
 }
 
-fn heal_disk(stage: &mut Stage) -> Done<'_> {
-    set(stage, DiskFault::Nothing)
+fn heal_disk(installation: &mut Installation) -> Done<'_> {
+    set(installation, DiskFault::Nothing)
 }
 
-fn filler(stage: &Stage, folder: &str) -> std::path::PathBuf {
-    stage.home.path().join(folder).join("filler")
+fn filler(installation: &Installation, folder: &str) -> std::path::PathBuf {
+    installation.home.path().join(folder).join("filler")
 }
 
 /// Writes until there is no room.
-fn fill<'a>(stage: &'a mut Stage, folder: &str) -> Done<'a> {
+fn fill<'a>(installation: &'a mut Installation, folder: &str) -> Done<'a> {
     use std::io::Write;
-    let path = filler(stage, folder);
+    let path = filler(installation, folder);
     Box::pin(async move {
         let mut file = std::fs::File::create(path).unwrap();
         for size in [1 << 16, 1 << 12, 1] {
@@ -252,16 +252,16 @@ fn fill<'a>(stage: &'a mut Stage, folder: &str) -> Done<'a> {
     })
 }
 
-fn empty<'a>(stage: &'a mut Stage, folder: &str) -> Done<'a> {
-    let path = filler(stage, folder);
+fn empty<'a>(installation: &'a mut Installation, folder: &str) -> Done<'a> {
+    let path = filler(installation, folder);
     Box::pin(async move { std::fs::remove_file(path).unwrap() })
 }
 
 /// The log file has lines of requests after the fault.
-fn check_log_file(stage: &mut Stage) -> Done<'_> {
+fn check_log_file(installation: &mut Installation) -> Done<'_> {
     Box::pin(async move {
-        let outcome = stage.send(super::table::Api::Messages, "ana", "", false).await;
-        let path = stage.home.path().join("logs/proxy.json");
+        let outcome = installation.send(super::table::Api::Messages, "ana", "", false).await;
+        let path = installation.home.path().join("logs/proxy.json");
         crate::harness::wait_until("the request is in the log file", || {
             let id = outcome.id.as_deref().unwrap();
             std::fs::read_to_string(&path).is_ok_and(|text| text.contains(id))
@@ -272,90 +272,91 @@ fn check_log_file(stage: &mut Stage) -> Done<'_> {
     })
 }
 
-fn delete_wal_folder(stage: &mut Stage) -> Done<'_> {
-    Box::pin(async move { std::fs::remove_dir_all(stage.home.path().join("data/journal")).unwrap() })
+fn delete_wal_folder(installation: &mut Installation) -> Done<'_> {
+    Box::pin(async move { std::fs::remove_dir_all(installation.home.path().join("data/journal")).unwrap() })
 }
 
-fn file(stage: &Stage) -> &Path {
-    match &stage.place {
+fn file(installation: &Installation) -> &Path {
+    match &installation.place {
         Place::Sqlite(file) => file,
         Place::Postgres(_) => unreachable!(),
     }
 }
 
-fn url(stage: &Stage) -> &str {
-    match &stage.place {
+fn url(installation: &Installation) -> &str {
+    match &installation.place {
         Place::Postgres(url) => url,
         Place::Sqlite(_) => unreachable!(),
     }
 }
 
-fn lock_file(stage: &mut Stage) -> Done<'_> {
+fn lock_file(installation: &mut Installation) -> Done<'_> {
     Box::pin(async move {
-        let options = SqliteConnectOptions::new().filename(file(stage));
+        let options = SqliteConnectOptions::new().filename(file(installation));
         let mut connection = options.connect().await.unwrap();
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
-        stage.held = Some(Box::new(connection));
+        installation.held = Some(Box::new(connection));
     })
 }
 
-fn unlock(stage: &mut Stage) -> Done<'_> {
-    Box::pin(async move { stage.held = None })
+fn unlock(installation: &mut Installation) -> Done<'_> {
+    Box::pin(async move { installation.held = None })
 }
 
-fn delete_file(stage: &mut Stage) -> Done<'_> {
+fn delete_file(installation: &mut Installation) -> Done<'_> {
     Box::pin(async move {
-        std::fs::remove_file(file(stage)).unwrap();
-        stage.forget_earlier_requests();
+        std::fs::remove_file(file(installation)).unwrap();
+        installation.forget_earlier_requests();
     })
 }
 
-fn replace_file(stage: &mut Stage) -> Done<'_> {
+fn replace_file(installation: &mut Installation) -> Done<'_> {
     Box::pin(async move {
-        let backup = stage.home.path().join("backup.db");
-        let mut connection = SqliteConnectOptions::new().filename(file(stage)).connect().await.unwrap();
+        let backup = installation.home.path().join("backup.db");
+        let mut connection =
+            SqliteConnectOptions::new().filename(file(installation)).connect().await.unwrap();
         let copy = AssertSqlSafe(format!("VACUUM INTO '{}'", backup.display()));
         sqlx::raw_sql(copy).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        std::fs::rename(backup, file(stage)).unwrap();
+        std::fs::rename(backup, file(installation)).unwrap();
     })
 }
 
-fn stop_server(stage: &mut Stage) -> Done<'_> {
-    Box::pin(async move { tokio::task::block_in_place(|| stage.cluster.as_mut().unwrap().stop()) })
+fn stop_server(installation: &mut Installation) -> Done<'_> {
+    Box::pin(async move { tokio::task::block_in_place(|| installation.cluster.as_mut().unwrap().stop()) })
 }
 
-fn start_server(stage: &mut Stage) -> Done<'_> {
-    Box::pin(async move { tokio::task::block_in_place(|| stage.cluster.as_mut().unwrap().serve()) })
+fn start_server(installation: &mut Installation) -> Done<'_> {
+    Box::pin(async move { tokio::task::block_in_place(|| installation.cluster.as_mut().unwrap().serve()) })
 }
 
-fn lock_tables(stage: &mut Stage) -> Done<'_> {
+fn lock_tables(installation: &mut Installation) -> Done<'_> {
     Box::pin(async move {
-        let mut connection = postgres::connect(url(stage)).await;
+        let mut connection = postgres::connect(url(installation)).await;
         let lock =
             "BEGIN; LOCK TABLE users, reservations, metrics, schema_migrations IN ACCESS EXCLUSIVE MODE";
         sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
-        stage.held = Some(Box::new(connection));
+        installation.held = Some(Box::new(connection));
     })
 }
 
-fn set_read_only<'a>(stage: &'a mut Stage, on: &str) -> Done<'a> {
+fn set_read_only<'a>(installation: &'a mut Installation, on: &str) -> Done<'a> {
     let alter = format!(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {on}', current_database()); END $$;
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE pid <> pg_backend_pid() AND datname = current_database()"
     );
     Box::pin(async move {
-        let mut connection = postgres::connect(url(stage)).await;
+        let mut connection = postgres::connect(url(installation)).await;
         // Acts on the transactions after it.
         sqlx::raw_sql("SET default_transaction_read_only = off").execute(&mut connection).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(alter)).execute(&mut connection).await.unwrap();
     })
 }
 
-fn cut_connections(stage: &mut Stage) -> Done<'_> {
+fn cut_connections(installation: &mut Installation) -> Done<'_> {
     Box::pin(async move {
-        let mut connection = postgres::connect(url(stage)).await;
+        let mut connection = postgres::connect(url(installation)).await;
         let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE pid <> pg_backend_pid() AND datname = current_database()";
         sqlx::raw_sql(cut).execute(&mut connection).await.unwrap();

@@ -13,7 +13,7 @@ use http::Request;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::stage::{Outcome, Setup, Stage};
+use super::installation::{Installation, Outcome, Setup};
 use super::{aws, store};
 use crate::harness::message_body;
 
@@ -38,10 +38,10 @@ pub(super) struct Fault {
     pub(super) needs_root: bool,
 }
 
-/// Something that is done to a stage.
-pub(super) type Step = for<'a> fn(&'a mut Stage) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+/// A change of an installation.
+pub(super) type Step = for<'a> fn(&'a mut Installation) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-pub(super) fn nothing(_: &mut Stage) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+pub(super) fn nothing(_: &mut Installation) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
     Box::pin(async {})
 }
 
@@ -130,59 +130,59 @@ impl Case {
 
     async fn run(self) {
         let Self { fault, phase, api, database } = self;
-        let mut stage = Stage::new(fault, database).await;
+        let mut installation = Installation::new(fault, database).await;
         for user in ["ana", "ben"] {
-            assert_eq!(stage.send(api, user, "", false).await.status, 200, "before the fault");
+            assert_eq!(installation.send(api, user, "", false).await.status, 200, "before the fault");
         }
-        stage.check_accounts().await;
+        installation.check_accounts().await;
         let sending = match phase {
             Phase::Idle | Phase::BeforeRequest => None,
             Phase::BeforeFirstEvent => {
-                let sending = stage.begin(api, "ana", "[slow 700]", true);
-                stage.wait_for_upstream(sending.number).await;
+                let sending = installation.begin(api, "ana", "[slow 700]", true);
+                installation.wait_for_upstream(sending.number).await;
                 Some(sending)
             }
             Phase::MidStream => {
-                let sending = stage.begin(api, "ana", "[paced 20 30]", true);
+                let sending = installation.begin(api, "ana", "[paced 20 30]", true);
                 sending.first_bytes.notified().await;
                 Some(sending)
             }
             Phase::Settling => {
-                let outcome = stage.send(api, "ana", "", true).await;
+                let outcome = installation.send(api, "ana", "", true).await;
                 assert_eq!(outcome.status, 200, "before the fault");
                 None
             }
         };
-        (fault.inject)(&mut stage).await;
+        (fault.inject)(&mut installation).await;
         if let Some(sending) = sending {
             let outcome = sending.outcome().await;
-            let outcome = stage.record(outcome);
+            let outcome = installation.record(outcome);
             assert!(outcome.status == 200 && outcome.complete, "open when the fault began: {outcome:?}");
         }
         if phase != Phase::Idle {
-            self.send_during(&mut stage).await;
+            self.send_during(&mut installation).await;
         }
-        (fault.heal)(&mut stage).await;
-        stage.wait_until_healed().await;
-        stage.check_accounts().await;
-        (fault.check)(&mut stage).await;
+        (fault.heal)(&mut installation).await;
+        installation.wait_until_healed().await;
+        installation.check_accounts().await;
+        (fault.check)(&mut installation).await;
     }
 
     /// Sends requests while the fault lasts: by a known user, by a new one, streamed and not.
-    async fn send_during(&self, stage: &mut Stage) {
+    async fn send_during(&self, installation: &mut Installation) {
         let users = ["ana", "eve"];
         let sending: Vec<_> =
-            (0..4).map(|number| stage.begin(self.api, users[number % 2], "", number < 2)).collect();
+            (0..4).map(|number| installation.begin(self.api, users[number % 2], "", number < 2)).collect();
         for one in sending {
-            let Outcome { status, elapsed, body, complete, .. } = stage.record(one.outcome().await);
+            let Outcome { status, elapsed, body, complete, .. } = installation.record(one.outcome().await);
             assert!(self.fault.statuses.contains(&status), "{status} during the fault: {body}");
             assert!(status != 200 || complete, "a response without its end: {body}");
             assert!(elapsed < Duration::from_secs(self.fault.max_seconds), "a request took {elapsed:?}");
         }
         match self.fault.readiness {
-            Some(text) => stage.wait_until_ready_reports(text).await,
-            // A call that failed once is told from an outage within a moment.
-            None => stage.wait_until_ready().await,
+            Some(text) => installation.wait_until_ready_reports(text).await,
+            // A call that failed once is distinguished from an outage within a moment.
+            None => installation.wait_until_ready().await,
         }
     }
 }

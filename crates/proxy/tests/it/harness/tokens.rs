@@ -15,7 +15,7 @@ use crate::harness::{TestResponse, TestServer, full, message_body, test_server_w
 
 pub(crate) const KEY: &str = "canary-key-0123456789abcdef-0123456789";
 
-/// A server that asks for tokens.
+/// A server with authentication.
 pub(crate) async fn authenticated_server() -> TestServer {
     authenticated_server_with(&[], |_| {}).await
 }
@@ -91,7 +91,7 @@ impl TestServer {
 }
 
 impl TestResponse {
-    /// The refusal of a credential, which says which check failed and not to try again.
+    /// Message of a rejected credential; names the failed check, and that a retry is of no use.
     pub(crate) fn refused(&self, about: &str) -> String {
         let (status, kind, message) = self.error();
         assert_eq!((status, kind.as_str()), (401, "authentication_error"), "{about}: {message}");

@@ -160,8 +160,8 @@ pub(super) fn odd_names() -> Vec<Row> {
     let mut rows = Vec::new();
     for name in names {
         let kind = |what: &str| format!("A2 {what} {name:?}");
-        let asked = with_tool(messages(&[user(json!("[tool] go"))]), name, object());
-        let mut chosen = asked.clone();
+        let requested = with_tool(messages(&[user(json!("[tool] go"))]), name, object());
+        let mut chosen = requested.clone();
         chosen["tool_choice"] = json!({"type": "tool", "name": name});
         let id = format!("call|{name}");
         let mut history = with_tool(
@@ -173,14 +173,14 @@ pub(super) fn odd_names() -> Vec<Row> {
             name,
             object(),
         );
-        rows.push(row(kind("tool"), MESSAGES, asked, Mended));
+        rows.push(row(kind("tool"), MESSAGES, requested, Mended));
         rows.push(row(kind("choice"), MESSAGES, chosen, Mended));
         rows.push(row(kind("history"), MESSAGES, history.clone(), Mended));
         history["thinking"] = json!({"type": "enabled", "budget_tokens": 1024});
         history["max_tokens"] = json!(4000);
         rows.push(row(kind("thinking"), MESSAGES, history, Mended));
-        let asked = with_function(chat(&[user(json!("[tool] go"))]), name, object());
-        let mut chosen = asked.clone();
+        let requested = with_function(chat(&[user(json!("[tool] go"))]), name, object());
+        let mut chosen = requested.clone();
         chosen["tool_choice"] = json!({"type": "function", "function": {"name": name}});
         let history = [
             user(json!("go")),
@@ -188,7 +188,7 @@ pub(super) fn odd_names() -> Vec<Row> {
             tool(&id, json!("x")),
             user(json!("[tool] again")),
         ];
-        rows.push(row(kind("tool"), CHAT, asked, Mended));
+        rows.push(row(kind("tool"), CHAT, requested, Mended));
         rows.push(row(kind("choice"), CHAT, chosen, Mended));
         rows.push(row(kind("history"), CHAT, with_function(chat(&history), name, object()), Mended));
     }

@@ -10,15 +10,15 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::reconcile::{Database, Place};
-use super::{PATIENCE, Stage, spawn, user};
+use super::{Installation, PATIENCE, spawn, user};
 use crate::harness::message_body;
 use crate::harness::tokens::token;
 
 const CYCLES: usize = 10_000;
 const AT_ONCE: usize = 64;
 
-/// Asks and goes. The number decides what is asked and at which point the client leaves.
-async fn leave(address: SocketAddr, token: &str, number: usize) {
+/// Sends a request and disconnects. The number decides which request and at which point.
+async fn send_and_disconnect(address: SocketAddr, token: &str, number: usize) {
     // A fixed sequence without a pattern.
     let dice = usize::try_from((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33).unwrap();
     let words = ["[paced 20 1]", "[slow 30]", "[long 60]", "[throttle-mid]", "[throttle-once]"][dice % 5];
@@ -46,7 +46,7 @@ async fn leave(address: SocketAddr, token: &str, number: usize) {
     }
 }
 
-/// How many tasks the process says that it has.
+/// Number of tasks that the process reports.
 async fn tasks(address: SocketAddr) -> usize {
     let token = token("ops", &json!({"scope": "admin:read"}));
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -78,22 +78,22 @@ const KEPT: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_clients_who_leave_leave_nothing_behind() {
-    let stage = Stage::new().await;
-    let mut replica = stage.replica("replica0", &Place::Sqlite("".into()), &[]);
-    let place = Place::Sqlite(stage.home.path().join("replica0/data/bedrock-proxy.db"));
+    let installation = Installation::new().await;
+    let mut replica = installation.replica("replica0", &Place::Sqlite("".into()), &[]);
+    let place = Place::Sqlite(installation.home.path().join("replica0/data/bedrock-proxy.db"));
     let address = replica.address;
     let (sockets, alive) = (replica.sockets(), tasks(address).await);
-    let asking: Vec<_> = (0..AT_ONCE)
+    let requests: Vec<_> = (0..AT_ONCE)
         .map(|first| {
             let token = token(&user(first), &json!({"team": "red"}));
             spawn(async move {
                 for number in (first..CYCLES).step_by(AT_ONCE) {
-                    leave(address, &token, number).await;
+                    send_and_disconnect(address, &token, number).await;
                 }
             })
         })
         .collect();
-    for one in asking {
+    for one in requests {
         one.await.unwrap();
     }
 
@@ -102,11 +102,11 @@ async fn ten_thousand_clients_who_leave_leave_nothing_behind() {
     let rows = loop {
         let rows = database.rows().await;
         let known: i64 = rows.values().flatten().filter(|row| !row.estimated).map(|row| row.tokens).sum();
-        let given = i64::try_from(stage.bedrock.totals().total()).unwrap();
+        let given = i64::try_from(installation.bedrock.totals().total()).unwrap();
         let left = Left {
             sockets: replica.sockets().saturating_sub(sockets + KEPT),
             tasks: tasks(address).await.saturating_sub(alive + KEPT),
-            // What has run out counts for nobody, but nobody should have to wait for that.
+            // An expired reservation no longer counts, but none should remain until it expires.
             reservations: database.held(0).await,
             tokens: given - known,
         };

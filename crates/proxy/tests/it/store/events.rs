@@ -32,7 +32,7 @@ async fn events_are_paginated_and_filtered_by_subject() {
         let none = EventFilter { kind: Some("reset".to_owned()), ..EventFilter::default() };
         assert!(list(none, None).await.0.is_empty());
         let page = Page { after: Some("x".to_owned()), limit: 2 };
-        let refused = store.events(&EventFilter::default(), &page).await;
-        assert!(matches!(refused, Err(StoreError::Invalid(_))));
+        let rejected = store.events(&EventFilter::default(), &page).await;
+        assert!(matches!(rejected, Err(StoreError::Invalid(_))));
     }
 }

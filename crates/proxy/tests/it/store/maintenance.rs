@@ -3,7 +3,7 @@ use bedrock_proxy::testing::{
 };
 use futures_util::future::join_all;
 
-use super::{NOW, TODAY, ana, both, event, new_users, receipt};
+use super::{NOW, TODAY, ana, both, event, new_users, usage_record};
 
 const DAY: i64 = 86_400_000;
 
@@ -12,7 +12,7 @@ async fn two_replicas_record_one_reset() {
     for place in both().await {
         let replicas = [place.open().await, place.open().await];
         ana(&replicas[0], None, None).await;
-        replicas[0].write_batch(&[receipt("a")], &[], &new_users()).await.unwrap();
+        replicas[0].write_batch(&[usage_record("a")], &[], &new_users()).await.unwrap();
         let tomorrow = TODAY + DAY;
         let events = [event("r0", "quota_reset"), event("r1", "quota_reset")];
         let resets =
@@ -33,8 +33,8 @@ async fn two_replicas_record_one_reset() {
 async fn late_reset_keeps_usage_of_the_new_period() {
     for place in both().await {
         let store = place.open().await;
-        let next = UsageRecord { period: TODAY + DAY, ..receipt("a") };
-        store.write_batch(&[receipt("b"), next], &[], &new_users()).await.unwrap();
+        let next = UsageRecord { period: TODAY + DAY, ..usage_record("a") };
+        store.write_batch(&[usage_record("b"), next], &[], &new_users()).await.unwrap();
         assert!(store.record_reset(TODAY + DAY, "2026-11-23", &event("r", "quota_reset")).await.unwrap());
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 30);
         // The clock of a replica that lags behind.
@@ -47,10 +47,13 @@ async fn late_reset_keeps_usage_of_the_new_period() {
 async fn old_rows_go_and_their_sums_stay() {
     for place in both().await {
         let store = place.open().await;
-        let old = UsageRecord { at: NOW - 40 * DAY, period: TODAY - 100 * DAY, ..receipt("old") };
+        let old = UsageRecord { at: NOW - 40 * DAY, period: TODAY - 100 * DAY, ..usage_record("old") };
         let mut early = event("early", "x");
         early.at = NOW - 40 * DAY;
-        store.write_batch(&[old, receipt("new")], &[early, event("late", "x")], &new_users()).await.unwrap();
+        store
+            .write_batch(&[old, usage_record("new")], &[early, event("late", "x")], &new_users())
+            .await
+            .unwrap();
         let reservation = |id, expires_at| Reservation {
             id,
             holder: "h",
@@ -89,7 +92,10 @@ async fn reset_reaches_every_user() {
     for place in both().await {
         let store = place.open().await;
         let records: Vec<_> = (0..USERS)
-            .map(|number| UsageRecord { user_id: format!("user{number}"), ..receipt(&number.to_string()) })
+            .map(|number| UsageRecord {
+                user_id: format!("user{number}"),
+                ..usage_record(&number.to_string())
+            })
             .collect();
         store.write_batch(&records, &[], &new_users()).await.unwrap();
         let idle =

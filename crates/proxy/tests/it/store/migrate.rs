@@ -4,7 +4,7 @@ use bedrock_proxy::testing::{
 use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
-use super::{NOW, Place, TODAY, ana, both, event, new_users, place, receipt};
+use super::{NOW, Place, TODAY, ana, both, event, new_users, place, usage_record};
 use crate::harness::postgres;
 use crate::harness::{captured_logs, wait_for};
 
@@ -110,7 +110,7 @@ async fn adopted_usage_counts_once_in_its_period() {
 #[tokio::test]
 async fn adopted_rows_are_never_too_old_to_stay() {
     let (_place, store) = adopted().await;
-    store.write_batch(&[receipt("new")], &[event("new", "x")], &new_users()).await.unwrap();
+    store.write_batch(&[usage_record("new")], &[event("new", "x")], &new_users()).await.unwrap();
     let later = Some(NOW + 1000 * 86_400_000);
     assert_eq!(store.prune(later, later, NOW).await.unwrap(), 3, "the rows of its own");
     let events = store.events(&EventFilter::default(), &Page { after: None, limit: 9 }).await.unwrap();
@@ -129,7 +129,7 @@ async fn five_replicas_may_start_at_once() {
     }
 }
 
-/// Says `text` to the database, around the store.
+/// Sends `text` to the database, without the store.
 async fn say(place: &DatabaseConfig, text: &'static str) {
     match &place.url {
         DatabaseUrl::Sqlite(path) => {
@@ -163,7 +163,7 @@ async fn newer_schema_is_served_unchanged() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(1000), None).await;
-        store.write_batch(&[receipt("before")], &[], &new_users()).await.unwrap();
+        store.write_batch(&[usage_record("before")], &[], &new_users()).await.unwrap();
         store.close().await;
         say(&place.config, LATER).await;
         let store = place.open().await;
@@ -172,7 +172,7 @@ async fn newer_schema_is_served_unchanged() {
         let ben =
             ClaimedUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
         assert!(store.provision(&ben, &event("new-ben", "user_provisioned")).await.unwrap());
-        store.write_batch(&[receipt("after")], &[], &new_users()).await.unwrap();
+        store.write_batch(&[usage_record("after")], &[], &new_users()).await.unwrap();
         assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 60);
         store.close().await;
         // The newer version again: its migration is still there, and so is what it wrote.
@@ -210,7 +210,7 @@ async fn previous_schema_is_migrated_with_its_rows() {
         let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
         let ana = stores[4].user("ana").await.unwrap();
         assert_eq!((ana.team.as_deref(), ana.daily_token_limit), (Some("red"), Some(500)));
-        stores[0].write_batch(&[receipt("new")], &[], &new_users()).await.unwrap();
+        stores[0].write_batch(&[usage_record("new")], &[], &new_users()).await.unwrap();
         assert_eq!(stores[1].caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 30);
         let applied = "CREATE TABLE proof (id BIGINT NOT NULL);
              INSERT INTO proof SELECT CASE WHEN (SELECT COUNT(*) FROM metrics) = 2
@@ -278,8 +278,11 @@ async fn diverged_schema_is_rejected_by_name() {
     for place in both().await {
         place.open().await.close().await;
         say(&place.config, "UPDATE schema_migrations SET name = '0002_other' WHERE version = 2").await;
-        let refused = Store::open(&place.config, &place.tasks).await.unwrap_err();
-        assert!(matches!(&refused, StoreError::Schema(reason) if reason.contains("0002_other")), "{refused}");
+        let rejected = Store::open(&place.config, &place.tasks).await.unwrap_err();
+        assert!(
+            matches!(&rejected, StoreError::Schema(reason) if reason.contains("0002_other")),
+            "{rejected}"
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bedrock_proxy::testing::{Reservation, ReserveOutcome, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
-use super::{NOW, TODAY, ana, new_users, place, receipt};
+use super::{NOW, TODAY, ana, new_users, place, usage_record};
 use crate::harness::postgres;
 
 fn wanted(id: &str) -> Reservation<'_> {
@@ -23,7 +23,7 @@ fn wanted(id: &str) -> Reservation<'_> {
     }
 }
 
-/// What a request asks of the store; both within the time that a request can spare.
+/// The queries of a request; both within its time limit.
 async fn hot(store: &Store, id: &str) -> [Option<StoreError>; 2] {
     let began = Instant::now();
     let standing = store.lookup_caller("ana", None, None).await.err();
@@ -63,7 +63,7 @@ async fn open_circuit_fails_later_requests_fast() {
     let store = place.open().await;
     ana(&store, None, None).await;
 
-    // From here on the way leads to somebody who listens and never says a word.
+    // From here on the address leads to a server that accepts and sends nothing.
     std::fs::create_dir(&mute).unwrap();
     let _mute = std::os::unix::net::UnixListener::bind(mute.join(".s.PGSQL.5432")).unwrap();
     std::fs::remove_file(&way).unwrap();
@@ -126,7 +126,7 @@ async fn connections_that_the_server_cut_are_replaced() {
     assert_eq!(hot(&store, "a").await, [None, None]);
     cut(&url).await;
     back(&store).await;
-    assert_eq!(store.write_batch(&[receipt("a")], &[], &new_users()).await.unwrap(), 1);
+    assert_eq!(store.write_batch(&[usage_record("a")], &[], &new_users()).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use bedrock_proxy::testing::{
 };
 use futures_util::future::join_all;
 
-use super::{NOW, TODAY, both, new_users, receipt};
+use super::{NOW, TODAY, both, new_users, usage_record};
 
 const LEASE: i64 = 60_000;
 
@@ -134,7 +134,7 @@ async fn token_limit_applies_beside_the_others() {
         assert!(is_granted(&store, wanted("c", 21)).await, "another token of the user");
         assert!(!is_granted(&store, limited("d", 50)).await, "the limit of the user applies as well");
         assert!(is_granted(&store, limited("e", 20)).await, "{}: exact to the token", place.kind);
-        let settled = UsageRecord { jti: Some("tok_1".to_owned()), charged_tokens: 25, ..receipt("a") };
+        let settled = UsageRecord { jti: Some("tok_1".to_owned()), charged_tokens: 25, ..usage_record("a") };
         store.write_batch(&[settled], &[], &new_users()).await.unwrap();
         let totals = store.token_totals("tok_1", TODAY, NOW).await.unwrap();
         assert_eq!(totals, UsageTotals { used: 25, reserved: 20 });

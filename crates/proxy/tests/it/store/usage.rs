@@ -6,22 +6,22 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::Connection;
 
-use super::{NOW, Place, TODAY, ana, both, event, new_users, receipt};
+use super::{NOW, Place, TODAY, ana, both, event, new_users, usage_record};
 use crate::harness::postgres;
 
 const DAY: i64 = 86_400_000;
 
 /// The first column of one row, asked for around the store.
-async fn query(place: &Place, question: &'static str) -> String {
+async fn query(place: &Place, request: &'static str) -> String {
     match &place.config.url {
         Where::Sqlite(path) => {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-            sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(request).fetch_one(&mut connection).await.unwrap()
         }
         Where::Postgres(url) => {
             let mut connection = postgres::connect(url.expose()).await;
-            sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(request).fetch_one(&mut connection).await.unwrap()
         }
         Where::PostgresParts(_) => unreachable!(),
     }
@@ -46,15 +46,15 @@ async fn usage_record_settles_its_reservation_once() {
             now: NOW,
         };
         assert!(matches!(store.reserve(&wanted).await.unwrap(), ReserveOutcome::Reserved(_)));
-        let batch = [receipt("a"), receipt("b"), receipt("a")];
-        let told = [event("e1", "quota_exceeded")];
+        let batch = [usage_record("a"), usage_record("b"), usage_record("a")];
+        let reported = [event("e1", "quota_exceeded")];
         assert_eq!(
-            store.write_batch(&batch, &told, &new_users()).await.unwrap(),
+            store.write_batch(&batch, &reported, &new_users()).await.unwrap(),
             2,
             "an id counts once in a batch, too"
         );
         assert_eq!(
-            store.write_batch(&batch, &told, &new_users()).await.unwrap(),
+            store.write_batch(&batch, &reported, &new_users()).await.unwrap(),
             0,
             "and a batch counts once"
         );
@@ -80,7 +80,7 @@ async fn usage_of_an_unknown_user_inserts_its_rows() {
             let store = place.open().await;
             let new_users = NewUserConfig { provision, ..new_users() };
             for id in ["a", "b"] {
-                store.write_batch(&[receipt(id)], &[], &new_users).await.unwrap();
+                store.write_batch(&[usage_record(id)], &[], &new_users).await.unwrap();
             }
             let user = store.user("ana").await.unwrap();
             assert_eq!((user.daily_token_limit, user.disabled), (Some(5000), !provision));
@@ -104,11 +104,11 @@ async fn usage_of_an_unknown_user_inserts_its_rows() {
 async fn replayed_batches_charge_each_record_once() {
     for place in both().await {
         let replicas = [place.open().await, place.open().await];
-        // 60 receipts of 7 users in 3 teams; everybody writes all of them, in parts that overlap.
+        // 60 usage records of 7 users in 3 teams; each writer stores all of them, in parts that overlap.
         let all: Vec<UsageRecord> = (0..60)
             .map(|number| {
                 let (user_id, team) = (format!("user{}", number % 7), format!("team{}", number % 3));
-                UsageRecord { user_id, team: Some(team), ..receipt(&format!("r{number}")) }
+                UsageRecord { user_id, team: Some(team), ..usage_record(&format!("r{number}")) }
             })
             .collect();
         let writes = (0..12).map(|number| {
@@ -135,31 +135,31 @@ async fn replayed_batches_charge_each_record_once() {
 #[tokio::test]
 async fn batch_with_an_invalid_record_is_rolled_back() {
     let poison: [fn(&mut UsageRecord); 10] = [
-        |receipt| receipt.model.push('\0'),
-        |receipt| receipt.session_id = Some("x".repeat(256)),
-        |receipt| receipt.rates = json!({"note": "a\0b"}),
-        |receipt| receipt.rates = json!("x".repeat(100_000)),
-        |receipt| receipt.id.clear(),
-        |receipt| receipt.user_id = "\0".to_owned(),
-        |receipt| receipt.charged_tokens = -1,
-        |receipt| receipt.output_tokens = i64::MAX,
-        |receipt| receipt.cost = -1,
-        |receipt| receipt.at = i64::MAX,
+        |usage_record| usage_record.model.push('\0'),
+        |usage_record| usage_record.session_id = Some("x".repeat(256)),
+        |usage_record| usage_record.rates = json!({"note": "a\0b"}),
+        |usage_record| usage_record.rates = json!("x".repeat(100_000)),
+        |usage_record| usage_record.id.clear(),
+        |usage_record| usage_record.user_id = "\0".to_owned(),
+        |usage_record| usage_record.charged_tokens = -1,
+        |usage_record| usage_record.output_tokens = i64::MAX,
+        |usage_record| usage_record.cost = -1,
+        |usage_record| usage_record.at = i64::MAX,
     ];
     for place in both().await {
         let store = place.open().await;
         for spoil in poison {
-            let mut spoilt = receipt("bad");
+            let mut spoilt = usage_record("bad");
             spoil(&mut spoilt);
-            let written = store.write_batch(&[receipt("good"), spoilt], &[], &new_users()).await;
+            let written = store.write_batch(&[usage_record("good"), spoilt], &[], &new_users()).await;
             assert!(matches!(written, Err(StoreError::Invalid(_))), "{written:?}");
         }
         let written =
-            store.write_batch(&[receipt("good")], &[event("e", &"k".repeat(51))], &new_users()).await;
+            store.write_batch(&[usage_record("good")], &[event("e", &"k".repeat(51))], &new_users()).await;
         assert!(matches!(written, Err(StoreError::Invalid(_))), "{written:?}");
         assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 0);
         assert_eq!(store.user("ana").await, Err(StoreError::NotFound));
-        assert_eq!(store.write_batch(&[receipt("good")], &[], &new_users()).await.unwrap(), 1);
+        assert_eq!(store.write_batch(&[usage_record("good")], &[], &new_users()).await.unwrap(), 1);
     }
 }
 
@@ -167,7 +167,7 @@ async fn batch_with_an_invalid_record_is_rolled_back() {
 async fn a_batch_may_be_larger_than_one_statement() {
     for place in both().await {
         let store = place.open().await;
-        let batch: Vec<_> = (0..1203).map(|number| receipt(&format!("r{number}"))).collect();
+        let batch: Vec<_> = (0..1203).map(|number| usage_record(&format!("r{number}"))).collect();
         assert_eq!(store.write_batch(&batch, &[], &new_users()).await.unwrap(), 1203);
         assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 1203 * 30);
         assert_eq!(store.write_batch(&[], &[], &new_users()).await.unwrap(), 0);
@@ -179,7 +179,7 @@ async fn usage_record_belongs_to_its_starting_period() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, None, None).await;
-        let of = |id: &str, period: i64| UsageRecord { period, ..receipt(id) };
+        let of = |id: &str, period: i64| UsageRecord { period, ..usage_record(id) };
         store.write_batch(&[of("a", TODAY), of("b", TODAY)], &[], &new_users()).await.unwrap();
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 60);
         // One batch with yesterday's last and tomorrow's first.
@@ -203,7 +203,7 @@ async fn costs_and_times_keep_the_seed_columns() {
         let store = place.open().await;
         store
             .write_batch(
-                &[UsageRecord { cost: 1_000_000_009, at: NOW + 123, ..receipt("a") }],
+                &[UsageRecord { cost: 1_000_000_009, at: NOW + 123, ..usage_record("a") }],
                 &[],
                 &new_users(),
             )
@@ -222,8 +222,9 @@ async fn costs_and_times_keep_the_seed_columns() {
 async fn nano_dollar_costs_add_up_exactly() {
     for place in both().await {
         let store = place.open().await;
-        let batch: Vec<_> =
-            (0..1000).map(|number| UsageRecord { cost: 10_007, ..receipt(&format!("r{number}")) }).collect();
+        let batch: Vec<_> = (0..1000)
+            .map(|number| UsageRecord { cost: 10_007, ..usage_record(&format!("r{number}")) })
+            .collect();
         store.write_batch(&batch, &[], &new_users()).await.unwrap();
         let cost = "SELECT CAST(SUM(cost) AS VARCHAR(30)) FROM usage_daily";
         assert_eq!(query(&place, cost).await, "10007000");
@@ -237,7 +238,7 @@ async fn a_changed_limit_touches_no_usage() {
         let new =
             ClaimedUser { user_id: "ana", team: None, profile: None, user_limit: Some(9), team_limit: None };
         assert!(store.provision(&new, &event("e1", "user_provisioned")).await.unwrap());
-        store.write_batch(&[receipt("a")], &[], &new_users()).await.unwrap();
+        store.write_batch(&[usage_record("a")], &[], &new_users()).await.unwrap();
         let lowered = store.put_user("ana", NOW, |before| {
             Ok((User { daily_token_limit: Some(0), ..before.unwrap() }, event("e2", "user_changed")))
         });

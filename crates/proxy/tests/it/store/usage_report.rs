@@ -3,7 +3,7 @@ use bedrock_proxy::testing::{
 };
 use futures_util::future::join;
 
-use super::{NOW, both, new_users, receipt};
+use super::{NOW, both, new_users, usage_record};
 
 const DAY: i64 = 86_400_000;
 
@@ -16,7 +16,7 @@ async fn filled(store: &Store) {
         user_id: user_id.to_owned(),
         team: team.map(str::to_owned),
         at,
-        ..receipt(id)
+        ..usage_record(id)
     };
     let batch = [
         of("a", "ana", Some("red"), NOW),
@@ -84,7 +84,7 @@ async fn rows_and_totals_are_of_one_read() {
         let write = async {
             for number in 0..100 {
                 let id = number.to_string();
-                let record = UsageRecord { user_id: format!("user{id}"), ..receipt(&id) };
+                let record = UsageRecord { user_id: format!("user{id}"), ..usage_record(&id) };
                 store.write_batch(&[record], &[], &new_users()).await.unwrap();
             }
         };
@@ -112,7 +112,7 @@ async fn usage_report_reads_months_clients_and_sessions() {
             session_id: session.map(str::to_owned),
             client_api: None,
             at: NOW + DAY,
-            ..receipt(id)
+            ..usage_record(id)
         };
         let more = [of("e", "curl", Some("s1")), of("f", "curl", Some("s2")), of("g", "cline", Some("s1"))];
         store.write_batch(&more, &[], &new_users()).await.unwrap();

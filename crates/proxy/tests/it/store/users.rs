@@ -85,16 +85,16 @@ async fn change_and_event_share_one_transaction() {
         assert_eq!((changed.created_at, changed.updated_at), (NOW, NOW + 5));
         assert_eq!(store.user("ana").await.unwrap(), changed);
 
-        let refused = store
+        let rejected = store
             .put_user("ana", NOW, |before| {
                 let before = before.unwrap();
                 Ok((User { daily_token_limit: Some(-1), ..before }, event("bad", "user_changed")))
             })
             .await;
-        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
-        let refused =
+        assert!(matches!(rejected, Err(StoreError::Invalid(_))), "{rejected:?}");
+        let rejected =
             store.put_user("ana", NOW, |before| Ok((before.unwrap(), event("bad\0", "user_changed")))).await;
-        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+        assert!(matches!(rejected, Err(StoreError::Invalid(_))), "{rejected:?}");
         let missing = store.put_user("eve", NOW, |before| {
             assert!(before.is_none());
             Err(StoreError::NotFound)
@@ -158,8 +158,8 @@ async fn invalid_names_are_rejected_by_both_databases() {
     for place in both().await {
         let store = place.open().await;
         for name in ["", "a\0b", &"x".repeat(256)] {
-            let refused = store.lookup_caller(name, None, None).await;
-            assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+            let rejected = store.lookup_caller(name, None, None).await;
+            assert!(matches!(rejected, Err(StoreError::Invalid(_))), "{rejected:?}");
             let new =
                 ClaimedUser { user_id: name, team: None, profile: None, user_limit: None, team_limit: None };
             assert!(matches!(store.provision(&new, &event("e", "x")).await, Err(StoreError::Invalid(_))));

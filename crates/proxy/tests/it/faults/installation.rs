@@ -59,8 +59,8 @@ impl Setup<'_> {
     }
 }
 
-/// The stage of one case.
-pub(super) struct Stage {
+/// The installation of one case.
+pub(super) struct Installation {
     pub(super) process: Process,
     pub(super) place: Place,
     pub(super) cluster: Option<Cluster>,
@@ -80,7 +80,7 @@ pub(super) struct Stage {
     _keep: Vec<Box<dyn Any + Send + Sync>>,
 }
 
-impl Drop for Stage {
+impl Drop for Installation {
     fn drop(&mut self) {
         self.upstream.abort();
     }
@@ -114,7 +114,7 @@ impl Sending {
     }
 }
 
-impl Stage {
+impl Installation {
     pub(super) async fn new(fault: &Fault, kind: DatabaseKind) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut setup = Setup {
