@@ -174,7 +174,7 @@ impl App {
             db_connections: self.store.connections(),
             db_up: self.store.is_connected(),
             credentials_expire_at: self.bedrock.credentials_expiry(),
-            spans_dropped: self.telemetry.otel.dropped_spans(),
+            spans_dropped: self.telemetry.otel.lost_spans(),
         });
     }
 
@@ -188,7 +188,6 @@ impl App {
             ));
         }
         self.recorder.start(&self.background);
-        self.telemetry.otel.start(&self.background);
         self.recorder.record_event(AuditEvent {
             id: ids::event_id(),
             kind: "config_loaded".to_owned(),

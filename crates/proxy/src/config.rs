@@ -43,9 +43,7 @@ pub(crate) use parse::{PREFIXES, is_region};
 pub(crate) use prices::{Factor, IN_REGION, LongPrices, Price, Prices};
 pub(crate) use quota::{FailMode, QuotaConfig, Schedule};
 pub(crate) use server::{ServerConfig, TlsConfig};
-pub(crate) use telemetry::{
-    CollectorConfig, LogConfig, LogRetention, MetricsConfig, OtelConfig, SamplerConfig,
-};
+pub(crate) use telemetry::{CollectorConfig, LogConfig, LogRetention, MetricsConfig, OtelConfig};
 pub(crate) use usage::UsageConfig;
 
 /// The whole configuration.

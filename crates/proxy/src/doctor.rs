@@ -135,6 +135,9 @@ pub(crate) async fn examine(
         report(finding);
     }
     report(host::port(config).await);
+    for finding in host::collectors(config).await {
+        report(finding);
+    }
 }
 
 /// The errors of an invalid configuration as findings.

@@ -200,16 +200,15 @@ impl<'a> EnvReader<'a> {
         std::mem::take(&mut self.secrets)
     }
 
+    /// The value of a variable without a row: a library reads it, and it is checked or followed here too.
+    pub(super) fn library_value(&self, name: &str) -> Option<String> {
+        let value = (self.lookup)(name)?;
+        Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
     /// The first of `names` that is set.
     pub(super) fn first_set(&self, names: &[&'static str]) -> Option<&'static str> {
         names.iter().copied().find(|name| (self.lookup)(name).is_some_and(|value| !value.trim().is_empty()))
-    }
-
-    /// The first of `names` that is set, with its name and its value, which contains no blank.
-    pub(super) fn first_of(&mut self, names: &[&'static str]) -> Option<(&'static str, String)> {
-        // Every name is looked up, so that the list of known names is complete.
-        let found: Vec<_> = names.iter().filter_map(|name| Some((*name, self.text(name)?))).collect();
-        found.into_iter().next()
     }
 
     /// The value, or the default of its row, converted by `parse`, whose error is the reason. `None` without both, and after an

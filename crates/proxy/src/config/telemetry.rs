@@ -1,5 +1,8 @@
 //! Telemetry: log lines, labels of the metrics, and the export of spans and metrics by OTLP.
 //!
+//! OpenTelemetry's SDK reads its own variables. Those that are read here decide whether anything is exported, select what
+//! the SDK does not know, or would be ignored in silence if they are wrong.
+//!
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>,
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
@@ -8,6 +11,8 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Uri};
+use opentelemetry_sdk::trace::Sampler;
+use percent_encoding::percent_decode_str;
 use tracing_subscriber::EnvFilter;
 
 use super::env::EnvReader;
@@ -113,14 +118,8 @@ pub(crate) struct OtelConfig {
     pub(crate) traces: Option<CollectorConfig>,
     /// The collector of metrics.
     pub(crate) metrics: Option<CollectorConfig>,
-    /// `OTEL_SERVICE_NAME`, or `service.name` of `OTEL_RESOURCE_ATTRIBUTES`.
-    pub(crate) service_name: String,
-    /// `OTEL_RESOURCE_ATTRIBUTES` without `service.name`.
-    pub(crate) attributes: Vec<(String, String)>,
     /// `OTEL_TRACES_SAMPLER`.
-    pub(crate) sampler: SamplerConfig,
-    /// `OTEL_METRIC_EXPORT_INTERVAL`: time between two exports of metrics.
-    pub(crate) interval: Duration,
+    pub(crate) sampler: Sampler,
     /// `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental`: use the latest names of the semantic conventions.
     pub(crate) newest_names: bool,
 }
@@ -136,48 +135,22 @@ pub(crate) struct CollectorConfig {
     pub(crate) timeout: Duration,
 }
 
-/// Sampling of traces.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct SamplerConfig {
-    /// Follow the sampling decision of the parent span.
-    pub(crate) parent_based: bool,
-    /// Ratio of sampled traces without a parent, from 0 to 1.
-    pub(crate) ratio: f64,
-}
-
-/// The variables of one signal.
+/// One signal.
 struct Signal {
     exporter: &'static str,
-    endpoint: &'static str,
-    headers: &'static str,
-    timeout: &'static str,
-    protocol: &'static str,
+    /// Its part in the names of variables.
+    name: &'static str,
     path: &'static str,
 }
 
-const TRACES: Signal = Signal {
-    exporter: "OTEL_TRACES_EXPORTER",
-    endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    headers: "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-    timeout: "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-    protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    path: "/v1/traces",
-};
-const METRICS: Signal = Signal {
-    exporter: "OTEL_METRICS_EXPORTER",
-    endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
-    timeout: "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
-    protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-    path: "/v1/metrics",
-};
+const TRACES: Signal = Signal { exporter: "OTEL_TRACES_EXPORTER", name: "TRACES", path: "/v1/traces" };
+const METRICS: Signal = Signal { exporter: "OTEL_METRICS_EXPORTER", name: "METRICS", path: "/v1/metrics" };
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
-const TIMEOUT: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
-const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+/// The default of the specification, in milliseconds.
+const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
-const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const OPT_IN: &str = "OTEL_SEMCONV_STABILITY_OPT_IN";
 
 pub(super) fn metrics(env: &mut EnvReader<'_>) -> MetricsConfig {
@@ -186,42 +159,54 @@ pub(super) fn metrics(env: &mut EnvReader<'_>) -> MetricsConfig {
 
 pub(super) fn otel(env: &mut EnvReader<'_>) -> OtelConfig {
     let disabled = env.boolean("OTEL_SDK_DISABLED");
-    let (traces, metrics) = (collector(env, &TRACES), collector(env, &METRICS));
-    let mut attributes = attributes(env);
-    let service = attributes.iter().position(|(name, _)| name == "service.name");
-    let service = service.map(|at| attributes.remove(at).1);
-    let service_name = env.text("OTEL_SERVICE_NAME").or(service);
+    let (endpoint, headers) = (env.text(ENDPOINT), env.secret(HEADERS));
+    let [traces, metrics] =
+        [TRACES, METRICS].map(|signal| collector(env, &signal, endpoint.as_deref(), headers.as_ref()));
     let names = env.text(OPT_IN).unwrap_or_default();
     OtelConfig {
         traces: traces.filter(|_| !disabled),
         metrics: metrics.filter(|_| !disabled),
-        service_name: service_name.unwrap_or_else(|| "bedrock-proxy".to_owned()),
-        attributes,
         sampler: sampler(env),
-        // The default of the specification: 60 s.
-        interval: Duration::from_millis(env.number("OTEL_METRIC_EXPORT_INTERVAL")),
         // The variable is a list that may contain opt-ins of other instrumentations.
         newest_names: names.split(',').any(|name| name.trim() == "gen_ai_latest_experimental"),
     }
 }
 
-fn collector(env: &mut EnvReader<'_>, signal: &Signal) -> Option<CollectorConfig> {
+/// The collector of `signal`; `endpoint` and `headers` are those of all signals.
+fn collector(
+    env: &mut EnvReader<'_>,
+    signal: &Signal,
+    endpoint: Option<&str>,
+    headers: Option<&Secret>,
+) -> Option<CollectorConfig> {
     let disabled = env.choice(signal.exporter, [("otlp", false), ("none", true)]);
-    let url = url(env, signal);
+    let url = url(env, signal, endpoint);
     check_protocol(env, signal);
-    let headers = headers(env, signal);
-    // The default of the specification: 10 s.
-    let timeout = if env.text(signal.timeout).is_some() { signal.timeout } else { TIMEOUT };
-    let timeout = Duration::from_millis(env.number(timeout));
+    let headers = header_list(env, signal, headers);
+    let timeout = timeout(env, signal);
     Some(CollectorConfig { url: url.filter(|_| !disabled)?, headers, timeout })
 }
 
-fn url(env: &mut EnvReader<'_>, signal: &Signal) -> Option<Uri> {
-    let specific = env.text(signal.endpoint).map(|text| (signal.endpoint, text, ""));
-    let (name, text, path) = specific.or(env.text(ENDPOINT).map(|text| (ENDPOINT, text, signal.path)))?;
+/// The variable `OTEL_EXPORTER_OTLP_<SIGNAL>_<suffix>` with its value.
+fn specific(env: &EnvReader<'_>, signal: &Signal, suffix: &str) -> Option<(String, String)> {
+    let name = format!("OTEL_EXPORTER_OTLP_{}_{suffix}", signal.name);
+    env.library_value(&name).map(|value| (name, value))
+}
+
+/// As [`specific`], or else `OTEL_EXPORTER_OTLP_<suffix>`.
+fn specific_or_common(env: &EnvReader<'_>, signal: &Signal, suffix: &str) -> Option<(String, String)> {
+    let name = format!("OTEL_EXPORTER_OTLP_{suffix}");
+    let common = || env.library_value(&name).map(|value| (name.clone(), value));
+    specific(env, signal, suffix).or_else(common)
+}
+
+fn url(env: &mut EnvReader<'_>, signal: &Signal, endpoint: Option<&str>) -> Option<Uri> {
+    let common = endpoint.map(|text| (ENDPOINT.to_owned(), text.to_owned(), signal.path));
+    let specific = specific(env, signal, "ENDPOINT").map(|(name, text)| (name, text, ""));
+    let (name, text, path) = specific.or(common)?;
     let url = parse_url(&text).and_then(|uri| with_path(uri, path));
     if url.is_none() {
-        env.error(name, Some(&text), "not a URL of a collector; use one such as http://localhost:4318");
+        env.error(&name, Some(&text), "not a URL of a collector; use one such as http://localhost:4318");
     }
     url
 }
@@ -246,88 +231,73 @@ fn with_path(uri: Uri, path: &str) -> Option<Uri> {
 
 /// Rejects every protocol but `http/protobuf`.
 fn check_protocol(env: &mut EnvReader<'_>, signal: &Signal) {
-    let Some((name, value)) = env.first_of(&[signal.protocol, PROTOCOL]) else { return };
+    let Some((name, value)) = specific_or_common(env, signal, "PROTOCOL") else { return };
     if value != "http/protobuf" {
         env.error(
-            name,
+            &name,
             Some(&value),
             "not supported; use http/protobuf, and the collector's port for it (4318; gRPC uses 4317)",
         );
     }
 }
 
-fn headers(env: &mut EnvReader<'_>, signal: &Signal) -> Vec<(HeaderName, Secret)> {
-    // Both are read, so that both are registered as secrets.
-    let [specific, common] = [signal.headers, HEADERS].map(|name| env.secret(name).map(|text| (name, text)));
+/// The SDK limits the retries of an export by it, and our client the time of one request.
+fn timeout(env: &mut EnvReader<'_>, signal: &Signal) -> Duration {
+    let default = Duration::from_millis(DEFAULT_TIMEOUT_MS);
+    let Some((name, value)) = specific_or_common(env, signal, "TIMEOUT") else { return default };
+    value.parse().map_or_else(
+        |_| {
+            env.error(&name, Some(&value), "not a whole number of milliseconds");
+            default
+        },
+        Duration::from_millis,
+    )
+}
+
+fn header_list(
+    env: &mut EnvReader<'_>,
+    signal: &Signal,
+    common: Option<&Secret>,
+) -> Vec<(HeaderName, Secret)> {
+    let specific = specific(env, signal, "HEADERS").map(|(name, text)| (name, env.register_secret(text)));
+    let common = common.map(|text| (HEADERS.to_owned(), text.clone()));
     let Some((name, text)) = specific.or(common) else { return Vec::new() };
-    let headers: Option<Vec<_>> = pairs(text.expose())
+    let pairs = text.expose().split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    let headers: Option<Vec<_>> = pairs
         .map(|pair| {
-            let (name, value) = pair?;
-            let name: HeaderName = name.parse().ok()?;
+            let (name, value) = pair.split_once('=')?;
+            let name: HeaderName = name.trim().parse().ok()?;
+            // <https://www.w3.org/TR/baggage/#header-content>
+            let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
             HeaderValue::from_str(&value).ok()?;
             Some((name, env.register_secret(value)))
         })
         .collect();
     headers.unwrap_or_else(|| {
-        env.error(name, None, "not a list of headers; write name=value,name=value (the value is not shown)");
+        env.error(&name, None, "not a list of headers; write name=value,name=value (the value is not shown)");
         Vec::new()
     })
 }
 
-fn attributes(env: &mut EnvReader<'_>) -> Vec<(String, String)> {
-    let Some(text) = env.text(ATTRIBUTES) else { return Vec::new() };
-    pairs(&text).collect::<Option<Vec<_>>>().unwrap_or_else(|| {
-        env.error(ATTRIBUTES, Some(&text), "not a list of attributes; write name=value,name=value");
-        Vec::new()
-    })
-}
-
-/// `a=b,c=d` with percent-encoded values. <https://www.w3.org/TR/baggage/#header-content>
-fn pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> + '_ {
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(|entry| {
-        let (name, value) = entry.split_once('=')?;
-        let name = name.trim();
-        (!name.is_empty()).then_some((name.to_owned(), percent_decode(value.trim())?))
-    })
-}
-
-/// Percent-decoded text; `None` for an invalid escape or for bytes that are not UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = tail.get(2..)?;
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn sampler(env: &mut EnvReader<'_>) -> SamplerConfig {
-    let (on, off, by_ratio) = (Some(1.0), Some(0.0), None);
-    let kinds = [
-        ("parentbased_always_on", (true, on)),
-        ("parentbased_always_off", (true, off)),
-        ("parentbased_traceidratio", (true, by_ratio)),
-        ("always_on", (false, on)),
-        ("always_off", (false, off)),
-        ("traceidratio", (false, by_ratio)),
-    ];
-    let (parent_based, ratio) = env.choice(SAMPLER, kinds);
+/// The SDK ignores what it does not know, so both variables are checked, the argument for every sampler.
+fn sampler(env: &mut EnvReader<'_>) -> Sampler {
     let argument = env.text(SAMPLER_ARG);
-    let argument_ratio = argument
-        .as_deref()
-        .map_or(Some(1.0), |text| text.parse().ok().filter(|ratio: &f64| (0.0..=1.0).contains(ratio)));
-    if let (None, None) = (ratio, argument_ratio) {
+    let ratio: Option<f64> = argument.as_deref().map_or(Some(1.0), |text| text.parse().ok());
+    let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio)).unwrap_or_else(|| {
         env.error(SAMPLER_ARG, argument.as_deref(), "not a ratio; use a number from 0 to 1");
-    }
-    SamplerConfig { parent_based, ratio: ratio.or(argument_ratio).unwrap_or(1.0) }
+        1.0
+    });
+    let kinds = [
+        ("parentbased_always_on", (true, 1.0)),
+        ("parentbased_always_off", (true, 0.0)),
+        ("parentbased_traceidratio", (true, ratio)),
+        ("always_on", (false, 1.0)),
+        ("always_off", (false, 0.0)),
+        ("traceidratio", (false, ratio)),
+    ];
+    let (is_parent_based, ratio) = env.choice(SAMPLER, kinds);
+    let root = Sampler::TraceIdRatioBased(ratio);
+    if is_parent_based { Sampler::ParentBased(Box::new(root)) } else { root }
 }
 
 #[cfg(test)]
@@ -411,6 +381,7 @@ mod tests {
             ("JWT_PREVIOUS_SECRET_KEYS", previous),
             ("DATABASE_URL", "postgres://u:canary%40password@h/db"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=canary%20header"),
+            ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-key=canary-of-metrics"),
         ]);
         let secrets = config.unwrap().log.secrets;
         let registered: Vec<_> = secrets.iter().map(Secret::expose).collect();
@@ -424,6 +395,7 @@ mod tests {
             "canary%40password",
             "canary@password",
             "canary header",
+            "canary-of-metrics",
         ] {
             assert!(registered.contains(&secret), "{secret}");
         }
@@ -483,26 +455,14 @@ mod tests {
     }
 
     #[test]
-    fn service_name_prefers_its_own_variable() {
-        let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=one,deployment.environment.name=a%2Cb");
-        let (otel, _) = read(&[attributes]);
-        let expected = vec![("deployment.environment.name".to_owned(), "a,b".to_owned())];
-        assert_eq!((otel.service_name.as_str(), otel.attributes), ("one", expected));
-        assert_eq!(read(&[attributes, ("OTEL_SERVICE_NAME", "two")]).0.service_name, "two");
-        assert_eq!(read(&[]).0.service_name, "bedrock-proxy");
-    }
-
-    #[test]
     fn samplers_have_standard_names() {
-        let sampler = |pairs: &[(&str, &str)]| {
-            let sampler = read(pairs).0.sampler;
-            (sampler.parent_based, sampler.ratio)
-        };
-        assert_eq!(sampler(&[]), (true, 1.0));
-        assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "always_off")]), (false, 0.0));
-        let ratio = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
-        assert_eq!(sampler(&[ratio, ("OTEL_TRACES_SAMPLER_ARG", "0.25")]), (true, 0.25));
-        assert_eq!(sampler(&[ratio]), (true, 1.0));
+        let sampler = |pairs: &[(&str, &str)]| format!("{:?}", read(pairs).0.sampler);
+        assert_eq!(sampler(&[]), "ParentBased(TraceIdRatioBased(1.0))");
+        assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "always_off")]), "TraceIdRatioBased(0.0)");
+        let by_ratio = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+        let quarter = [by_ratio, ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
+        assert_eq!(sampler(&quarter), "ParentBased(TraceIdRatioBased(0.25))");
+        assert_eq!(sampler(&[by_ratio]), "ParentBased(TraceIdRatioBased(1.0))");
     }
 
     #[test]
@@ -513,15 +473,17 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "http/protobuf"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote", "always_on"),
             ("OTEL_TRACES_EXPORTER", "zipkin", "otlp"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "novalue", "name=value"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "whole number"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon", "whole number"),
+            ("OTEL_TRACES_SAMPLER_ARG", "2", "from 0 to 1"),
         ] {
             let errors = read(&[(name, value)]).1;
             assert!(errors.iter().any(|text| text.contains(name) && text.contains(word)), "{errors:?}");
         }
-        let ratio = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
-        assert!(read(&ratio).1.iter().any(|text| text.contains("from 0 to 1")));
-        let errors = read(&[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")]).1;
-        assert!(errors.len() == 1 && !errors.iter().any(|text| text.contains("hunter2")), "{errors:?}");
+        for name in ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"] {
+            let errors = read(&[(name, "hunter2")]).1;
+            assert!(errors.len() == 1 && errors[0].contains(name), "{errors:?}");
+            assert!(!errors[0].contains("hunter2"), "{errors:?}");
+        }
     }
 }

@@ -85,8 +85,6 @@ const SECRETS: [(&str, &str, Variables); 10] = [
     ("DATABASE_URL", "postgres://user:hunter2@host/name", &[]),
     ("DB_PASSWORD", "hunter2", &[]),
     ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2", &[]),
-    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=hunter2", &[]),
-    ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-key=hunter2", &[]),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Host checks: authentication, database, directories, port.
+//! Host checks: authentication, database, directories, port, OpenTelemetry collectors.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -7,10 +7,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Finding;
-use crate::config::{Config, DatabaseUrl};
+use crate::config::{CollectorConfig, Config, DatabaseUrl};
 use crate::file_limit;
 use crate::http_client;
 use crate::store::Inspection;
+use crate::telemetry::otel;
 
 /// Size of the file that checks a directory: an empty one fits on a full disk.
 const PROBE_BYTES: usize = 64 << 10;
@@ -173,6 +174,42 @@ async fn port_in_use(address: SocketAddr) -> Finding {
             NAME,
             format!("{address} is used by another program"),
             "Stop it, or choose another port with PORT.",
+        ),
+    }
+}
+
+/// The collectors of spans and metrics: each gets an empty export.
+pub(super) async fn collectors(config: &Config) -> Vec<Finding> {
+    let signals = [("Traces", &config.otel.traces), ("Metrics", &config.otel.metrics)];
+    let mut findings = Vec::new();
+    for (name, collector) in signals {
+        if let Some(collector) = collector {
+            findings.push(self::collector(name, collector, config.bedrock.ca_bundle.as_deref()).await);
+        }
+    }
+    findings
+}
+
+async fn collector(name: &str, collector: &CollectorConfig, ca_bundle: Option<&Path>) -> Finding {
+    // The query of a URL can hold a key.
+    let host = collector.url.authority().map_or("", |authority| authority.as_str());
+    let path = collector.url.path();
+    match otel::send_empty_export(collector, ca_bundle).await {
+        Ok(200..=299) => Finding::ok(name, format!("the collector at {host} accepts an export")),
+        Ok(status @ (401 | 403)) => Finding::fail(
+            name,
+            format!("the collector at {host} rejects an export: status {status}"),
+            "Set its credentials with OTEL_EXPORTER_OTLP_HEADERS=authorization=….",
+        ),
+        Ok(status) => Finding::fail(
+            name,
+            format!("{host}{path} returns status {status} for an export"),
+            "Check the path of OTEL_EXPORTER_OTLP_ENDPOINT; /v1/traces and /v1/metrics are appended to it.",
+        ),
+        Err(_) => Finding::fail(
+            name,
+            format!("no response from the collector at {host}"),
+            "Check OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP, usually port 4318), and that the collector runs.",
         ),
     }
 }

@@ -5,10 +5,13 @@
 //!
 //! Not here: spans and their export (`otel`).
 
-use std::fmt;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderValue};
+use opentelemetry::Context;
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceId};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use crate::ids;
 
@@ -19,61 +22,34 @@ pub(crate) const TRACERESPONSE: &str = "traceresponse";
 
 /// Bytes of a `traceparent` of version 0: `00-` trace id `-` span id `-` flags.
 const TRACEPARENT_BYTES: usize = 55;
-/// Members of `tracestate` at most. <https://www.w3.org/TR/trace-context/#tracestate-header-field-values>
-const MAX_TRACESTATE_MEMBERS: usize = 32;
 /// Bytes of `tracestate` that every implementation must pass on; longer ones are dropped.
 const MAX_TRACESTATE_BYTES: usize = 512;
-const SAMPLED: u8 = 1;
-
-/// Trace id: 16 bytes, never all zero. Displayed in hexadecimal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TraceId(pub(crate) [u8; 16]);
-
-/// Span id: 8 bytes, never all zero. Displayed in hexadecimal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SpanId(pub(crate) [u8; 8]);
 
 /// Trace context of one request. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TraceContext {
     /// Trace the request belongs to.
     pub(crate) trace_id: TraceId,
     /// Span of the request.
     pub(crate) span_id: SpanId,
     /// The client's span, when the client sent a trace context.
-    pub(crate) parent: Option<ParentSpan>,
-}
-
-/// Span of the client, from `traceparent` and `tracestate`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ParentSpan {
-    /// Span id.
-    pub(crate) span_id: SpanId,
-    /// Whether the client records the trace.
-    pub(crate) sampled: bool,
-    /// `tracestate` to pass on; empty without one, or when it is invalid.
-    pub(crate) state: Arc<str>,
+    pub(crate) parent: Option<SpanContext>,
 }
 
 impl TraceContext {
     /// Parses the trace context of `headers`; starts a new trace when there is none, an invalid one or more than one.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let span_id = SpanId(ids::span_id());
-        let mut values = headers.get_all(TRACEPARENT).iter();
-        match (values.next().and_then(parse_traceparent), values.next()) {
-            (Some((trace_id, parent_id, sampled)), None) => {
-                let state = parse_tracestate(headers);
-                Self { trace_id, span_id, parent: Some(ParentSpan { span_id: parent_id, sampled, state }) }
-            }
-            _ => Self { trace_id: TraceId(ids::trace_id()), span_id, parent: None },
-        }
+        let parent = parse_parent(headers);
+        let new_trace = || TraceId::from_bytes(ids::trace_id());
+        let trace_id = parent.as_ref().map_or_else(new_trace, SpanContext::trace_id);
+        Self { trace_id, span_id: SpanId::from_bytes(ids::span_id()), parent }
     }
 
     /// Whether the client records this trace.
     #[must_use]
     pub(crate) fn is_sampled(&self) -> bool {
-        self.parent.as_ref().is_some_and(|parent| parent.sampled)
+        self.parent.as_ref().is_some_and(SpanContext::is_sampled)
     }
 
     /// Value of the response header [`TRACERESPONSE`].
@@ -84,83 +60,32 @@ impl TraceContext {
     }
 }
 
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Display for SpanId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
-    }
-}
-
-/// Parses a `traceparent` into trace id, span id of the client, and whether it is sampled.
-fn parse_traceparent(value: &HeaderValue) -> Option<(TraceId, SpanId, bool)> {
-    let text = value.to_str().ok()?;
-    let (version, rest) = (text.get(..2)?, text.get(TRACEPARENT_BYTES..)?);
-    let [version] = parse_hex::<1>(version)?;
-    // Later versions may only append.
-    let is_complete = match version {
-        0 => rest.is_empty(),
-        0xff => false,
-        _ => rest.is_empty() || rest.starts_with('-'),
-    };
-    let has_dashes = [2, 35, 52].iter().all(|index| text.as_bytes().get(*index) == Some(&b'-'));
-    let (trace_id, span_id) = (parse_hex::<16>(text.get(3..35)?)?, parse_hex::<8>(text.get(36..52)?)?);
-    let [flags] = parse_hex::<1>(text.get(53..TRACEPARENT_BYTES)?)?;
-    let has_ids = trace_id != [0; 16] && span_id != [0; 8];
-    (is_complete && has_dashes && has_ids).then_some((
-        TraceId(trace_id),
-        SpanId(span_id),
-        flags & SAMPLED != 0,
-    ))
-}
-
-/// Parses lowercase hexadecimal digits; the specification allows no uppercase.
-fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |letter: u8| match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
-}
-
-/// Joins all `tracestate` headers into one value; empty when any member is invalid.
-fn parse_tracestate(headers: &HeaderMap) -> Arc<str> {
-    let values: Option<Vec<&str>> =
+/// The client's span, when the headers have one valid `traceparent`.
+fn parse_parent(headers: &HeaderMap) -> Option<SpanContext> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let traceparent = value.to_str().ok().filter(|value| is_well_formed(value.as_bytes()))?;
+    let mut carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    let states: Option<Vec<&str>> =
         headers.get_all(TRACESTATE).iter().map(|value| value.to_str().ok()).collect();
-    let joined = values.unwrap_or_default().join(",");
-    let members: Vec<&str> =
-        joined.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|m| !m.is_empty()).collect();
-    let state = members.join(",");
-    let is_valid =
-        members.len() <= MAX_TRACESTATE_MEMBERS && members.iter().all(|member| is_valid_member(member));
-    if is_valid && state.len() <= MAX_TRACESTATE_BYTES { state.into() } else { Arc::default() }
+    let state = states.unwrap_or_default().join(",");
+    if state.len() <= MAX_TRACESTATE_BYTES {
+        carrier.insert(TRACESTATE.to_owned(), state);
+    }
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+    let parent = context.span().span_context().clone();
+    parent.is_valid().then_some(parent)
 }
 
-fn is_valid_member(member: &str) -> bool {
-    let Some((key, value)) = member.split_once('=') else { return false };
-    let in_key =
-        |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || b"_-*/@".contains(&letter);
-    let in_value = |letter: u8| matches!(letter, b' '..=b'~') && letter != b'=';
-    let has_valid_start =
-        key.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
-    has_valid_start
-        && key.len() <= 256
-        && key.bytes().all(in_key)
-        && (1..=256).contains(&value.len())
-        && value.bytes().all(in_value)
+/// Whether `value` has the lengths, the lowercase digits and the dashes of a `traceparent`, which the SDK does not require.
+/// Later versions may only append.
+fn is_well_formed(value: &[u8]) -> bool {
+    let Some((head, rest)) = value.split_at_checked(TRACEPARENT_BYTES) else { return false };
+    let has_form = head.iter().enumerate().all(|(index, byte)| match index {
+        2 | 35 | 52 => *byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    });
+    has_form && (rest.is_empty() || (rest.starts_with(b"-") && !head.starts_with(b"00")))
 }
 
 #[cfg(test)]
@@ -189,11 +114,11 @@ mod tests {
             let trace = parse(&[("traceparent", &format!("{version}-{TRACE}-{SPAN}-{flags}{rest}"))]);
             let parent = trace.parent.clone().unwrap();
             assert_eq!(
-                (trace.trace_id.to_string(), parent.span_id.to_string()),
+                (trace.trace_id.to_string(), parent.span_id().to_string()),
                 (TRACE.to_owned(), SPAN.to_owned())
             );
-            assert_eq!((trace.is_sampled(), parent.sampled), (sampled, sampled));
-            assert_ne!(trace.span_id, parent.span_id, "the request is a span of its own");
+            assert_eq!((trace.is_sampled(), parent.is_sampled()), (sampled, sampled));
+            assert_ne!(trace.span_id, parent.span_id(), "the request is a span of its own");
             let response = trace.response_header().unwrap();
             let expected = format!("00-{TRACE}-{}-0{}", trace.span_id, u8::from(sampled));
             assert_eq!(response.to_str().unwrap(), expected);
@@ -222,7 +147,9 @@ mod tests {
             let trace = parse(&[("traceparent", &broken)]);
             assert_eq!(trace.parent, None, "{broken}");
             assert!(
-                trace.trace_id.to_string() != TRACE && trace.trace_id.0 != [0; 16] && !trace.is_sampled()
+                trace.trace_id.to_string() != TRACE
+                    && trace.trace_id != TraceId::INVALID
+                    && !trace.is_sampled()
             );
         }
         let valid = format!("00-{TRACE}-{SPAN}-01");
@@ -239,12 +166,11 @@ mod tests {
         let state = |lines: &[&str]| {
             let mut pairs = vec![("traceparent", parent.as_str())];
             pairs.extend(lines.iter().map(|line| ("tracestate", *line)));
-            parse(&pairs).parent.unwrap().state.to_string()
+            parse(&pairs).parent.unwrap().trace_state().header()
         };
         assert_eq!(state(&["a=1, b=2", "t@v=x y,,"]), "a=1,b=2,t@v=x y");
-        let many = vec!["a=1"; 33].join(",");
-        let long = format!("a={}", "x".repeat(257));
-        for broken in ["a", "A=1", "=1", "a=", "a=b=c", "a=1,b", many.as_str(), long.as_str()] {
+        let (long, longest) = (format!("a={}", "x".repeat(257)), vec!["a=1"; 200].join(","));
+        for broken in ["a", "A=1", "a=b=c", "a=1,b", long.as_str(), longest.as_str()] {
             assert_eq!(state(&[broken]), "", "{broken}");
         }
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::cli_serve::{output_text, program};
 use crate::harness::{SECRET, spawn, test_server, test_server_with};
+use crate::otel::Collector;
 
 /// A folder to run in, and a fake Bedrock.
 struct DoctorRun {
@@ -107,6 +108,23 @@ async fn healthy_configuration_is_printed_check_by_check() {
     }
     let left: Vec<_> = std::fs::read_dir(run.folder.path()).unwrap().collect();
     assert!(left.is_empty(), "nothing is left behind: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collectors_get_an_empty_export() {
+    let run = doctor(fake_bedrock::Config::default()).await;
+    let endpoint = format!("http://{}", Collector::default().listen().await);
+    let findings = run.examine(&["--no-calls"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
+    assert_eq!((findings.state("Traces"), findings.state("Metrics")), (("ok", ""), ("ok", "")));
+    let wrong_path = format!("{}/v1/traces", run.url);
+    for (endpoint, advice) in [("http://127.0.0.1:9/v1/traces", "port 4318"), (&wrong_path, "Check the path")]
+    {
+        let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)];
+        let findings = run.examine(&["--no-calls"], &variables).await;
+        assert_eq!((findings.code, findings.state("Traces")), (1, ("fail", "")));
+        assert!(findings.of("Traces")["fix"].as_str().unwrap().contains(advice));
+        assert_eq!(findings.failed(), ["Traces"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

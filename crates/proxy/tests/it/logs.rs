@@ -17,7 +17,7 @@ use crate::harness::{SECRET, message_body, spawn};
 use crate::upstream_apis::{BETAS, everyday};
 
 /// A server of its own process, in a folder of its own.
-struct Program {
+pub(crate) struct Program {
     home: tempfile::TempDir,
     child: Child,
     out: BufReader<ChildStdout>,
@@ -41,7 +41,7 @@ fn command(home: &Path, variables: &[(&str, &str)]) -> Command {
 }
 
 /// Starts one before a fake Bedrock, and returns when its address is in its output: in a line of the log, or in its banner.
-async fn start(home: tempfile::TempDir, variables: &[(&str, &str)]) -> Program {
+pub(crate) async fn start(home: tempfile::TempDir, variables: &[(&str, &str)]) -> Program {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let fake = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
     let url = fake.url();
@@ -74,7 +74,7 @@ async fn start(home: tempfile::TempDir, variables: &[(&str, &str)]) -> Program {
 
 impl Program {
     /// Sends a request as it is, and returns the answer as far as `enough` wants it.
-    fn send(&self, head: &str, body: &str, enough: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn send(&self, head: &str, body: &str, enough: impl Fn(&str) -> bool) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let length = body.len();
@@ -99,7 +99,7 @@ impl Program {
     }
 
     /// Ends it by SIGTERM, and returns the rest of its output.
-    fn stop(mut self) -> (tempfile::TempDir, String) {
+    pub(crate) fn stop(mut self) -> (tempfile::TempDir, String) {
         let id = self.child.id().to_string();
         assert!(
             Command::new("/bin/sh").args(["-c", r#"kill "$@""#, "kill"]).arg(&id).status().unwrap().success()

@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::harness::{TestResponse, TestServer, full, message_body, spawn, test_server_with};
+use crate::logs::start;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -51,6 +52,13 @@ impl Collector {
         let received = self.0.lock().unwrap();
         let wanted = received.iter().filter(|(found, ..)| found == path);
         wanted.map(|(_, _, body)| M::decode(body.clone()).unwrap()).collect()
+    }
+
+    /// The attributes of the resource of spans.
+    fn resource(&self) -> BTreeMap<String, String> {
+        let messages: Vec<ExportTraceServiceRequest> = self.of("/v1/traces");
+        let resource = messages[0].resource_spans[0].resource.as_ref().unwrap();
+        attributes(&resource.attributes).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -106,7 +114,6 @@ async fn with_collector(address: SocketAddr, more: &[(&str, &str)]) -> TestServe
     let mut variables = vec![
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20collector-token"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "400"),
     ];
     variables.extend(more);
@@ -131,7 +138,7 @@ async fn end(mut server: TestServer) {
 #[tokio::test]
 async fn request_and_upstream_spans_join_the_trace() {
     let collector = Collector::default();
-    let server = with_collector(collector.listen().await, &[("OTEL_SERVICE_NAME", "gateway")]).await;
+    let server = with_collector(collector.listen().await, &[]).await;
     let prompt = "You are careful and kind. ".repeat(800);
     let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "stream": true,
         "system": [{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}],
@@ -185,20 +192,40 @@ async fn request_and_upstream_spans_join_the_trace() {
     let (_, headers, _) = &received[0];
     assert_eq!(headers["authorization"], "Bearer collector-token");
     assert_eq!(headers["content-type"], "application/x-protobuf");
-    let first = received.iter().find(|(path, ..)| path == "/v1/traces").unwrap();
-    let message = ExportTraceServiceRequest::decode(first.2.clone()).unwrap();
-    let resource = message.resource_spans[0].resource.as_ref().unwrap();
-    let about = attributes(&resource.attributes);
-    assert_eq!(
-        (about["service.name"].as_str(), about["deployment.environment.name"].as_str()),
-        ("gateway", "test")
-    );
     for (path, _, body) in received.iter() {
         for secret in ["canary-in-the-prompt", "careful and kind", "This output came from", "collector-token"]
         {
             let found = body.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} was sent to {path}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sdk_variables_apply_to_the_program() {
+    for (variables, service, environment) in [
+        (&[][..], "bedrock-proxy", None),
+        (
+            &[
+                ("OTEL_SERVICE_NAME", "gateway"),
+                ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment.name=test"),
+            ],
+            "gateway",
+            Some("test"),
+        ),
+    ] {
+        let collector = Collector::default();
+        let endpoint = format!("http://{}", collector.listen().await);
+        let exporter = [("LOG_OUTPUT", "stdout"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)];
+        let program = start(tempfile::tempdir().unwrap(), &[&exporter, variables].concat()).await;
+        tokio::task::block_in_place(|| {
+            program.send("GET /livez HTTP/1.1", "", |_| false);
+            program.stop();
+        });
+        let resource = collector.resource();
+        assert_eq!(resource["service.name"], service, "{resource:?}");
+        assert_eq!(resource.get("deployment.environment.name").map(String::as_str), environment);
+        assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
     }
 }
 
@@ -270,13 +297,13 @@ async fn unavailable_collector_drops_spans_not_requests() {
     let dead = gone.local_addr().unwrap();
     drop(gone);
     for address in [hanging.local_addr().unwrap(), dead] {
-        let server = with_collector(address, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).await;
+        let server = with_collector(address, &[]).await;
         for _ in 0..5 {
             assert_eq!(server.post_message("Hello", false).await.status, 200);
         }
         let app = Arc::clone(&server.app);
         end(server).await;
-        assert_eq!(app.telemetry.otel.dropped_spans(), 10, "{address}: two spans for each request");
+        assert_eq!(app.telemetry.otel.lost_spans(), 10, "{address}: two spans for each request");
         app.refresh_gauges();
         assert!(app.metrics().render().contains("bedrock_proxy_otel_spans_dropped_total 10"));
     }

@@ -1,18 +1,20 @@
 //! HTTP client of the OTLP exporters: the same kind of connection as to Bedrock, with the same root certificates and a
 //! timeout.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use opentelemetry_http::{HttpClient, HttpError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::http_client::{Client, ConnectionReuse};
+use crate::config::CollectorConfig;
+use crate::http_client::{self, Client, ConnectionReuse};
 use crate::tasks::Tasks;
 
 /// Longest response that is read: an OTLP response holds one short message at most.
@@ -55,6 +57,24 @@ impl HttpClient for CollectorClient {
         rx.await?
             .inspect_err(|error| tracing::debug!(%error, "request to the OpenTelemetry collector failed"))
     }
+}
+
+/// Sends an export without spans or metrics; returns the status of the response.
+///
+/// # Errors
+/// When no response arrives in time.
+pub(crate) async fn send_empty_export(
+    collector: &CollectorConfig,
+    ca_bundle: Option<&Path>,
+) -> Result<u16, HttpError> {
+    let client = http_client::new(collector.url.scheme_str() == Some("https"), ca_bundle)?;
+    let mut request = Request::post(&collector.url).header(header::CONTENT_TYPE, "application/x-protobuf");
+    for (name, value) in &collector.headers {
+        request = request.header(name, value.expose());
+    }
+    let response = send(&client, request.body(Bytes::new())?);
+    let response = tokio::time::timeout(collector.timeout, response).await;
+    Ok(response.map_err(|_| "no response in time")??.status().as_u16())
 }
 
 async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {

@@ -1,9 +1,8 @@
 //! Spans of a request: the server span, and below it the client span of the request to Bedrock.
 
-use std::str::FromStr;
 use std::time::SystemTime;
 
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
@@ -42,8 +41,8 @@ impl SpanBuilder {
         // <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status>
         let failed = request.status.is_none_or(|status| status >= 500);
         SpanData {
-            span_context: span_context(request.trace, request.trace.span_id.0),
-            parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.span_id.0)),
+            span_context: span_context(request.trace, request.trace.span_id),
+            parent_span_id: parent.map_or(SpanId::INVALID, SpanContext::span_id),
             parent_span_is_remote: parent.is_some(),
             span_kind: SpanKind::Server,
             name: [Some(request.method), request.route]
@@ -89,8 +88,8 @@ impl SpanBuilder {
         attributes.extend(upstream.error().map(|error| KeyValue::new(attributes::ERROR, error)));
         attributes.extend(self.usage_attributes(upstream));
         SpanData {
-            span_context: span_context(request.trace, ids::span_id()),
-            parent_span_id: SpanId::from_bytes(request.trace.span_id.0),
+            span_context: span_context(request.trace, SpanId::from_bytes(ids::span_id())),
+            parent_span_id: request.trace.span_id,
             span_kind: SpanKind::Client,
             name: format!("{} {}", attributes::CHAT, upstream.requested_model).into(),
             attributes,
@@ -132,15 +131,9 @@ impl SpanBuilder {
     }
 }
 
-fn span_context(trace: &TraceContext, span_id: [u8; 8]) -> SpanContext {
-    let state = trace.parent.as_ref().and_then(|parent| TraceState::from_str(&parent.state).ok());
-    SpanContext::new(
-        TraceId::from_bytes(trace.trace_id.0),
-        SpanId::from_bytes(span_id),
-        TraceFlags::SAMPLED,
-        false,
-        state.unwrap_or_default(),
-    )
+fn span_context(trace: &TraceContext, span_id: SpanId) -> SpanContext {
+    let state = trace.parent.as_ref().map(|parent| parent.trace_state().clone());
+    SpanContext::new(trace.trace_id, span_id, TraceFlags::SAMPLED, false, state.unwrap_or_default())
 }
 
 fn status(error: Option<&'static str>) -> Status {
