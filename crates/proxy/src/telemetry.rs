@@ -17,15 +17,18 @@ pub(crate) mod user_agent;
 
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::logging::Formatter;
 pub use self::logging::{LogLayer, LogWriter};
-use self::queue::{DroppedLines, LineQueue, LineSink, WorkerGuard};
+use self::queue::{DroppedLines, LineSink};
 pub(crate) use self::record_handle::{RecordHandle, TelemetrySinks};
 use self::rolling_file::RollingFile;
 use crate::clock::Clock;
@@ -34,7 +37,10 @@ use crate::config::LogConfig;
 /// Dropped lines of each log writer of this process.
 static DROPPED: OnceLock<Vec<DroppedLines>> = OnceLock::new();
 
-/// Guard of the log. When it is dropped, queued lines are written, for two seconds at most.
+/// Time for the last lines at exit: short beside the grace that container platforms give.
+const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Guard of the log. When it is dropped, queued lines are written, within [`FINAL_FLUSH_TIMEOUT`].
 #[derive(Debug, Default)]
 pub(crate) struct LogGuard {
     dropped: Vec<DroppedLines>,
@@ -44,7 +50,7 @@ pub(crate) struct LogGuard {
 /// Number of log lines that this process dropped, because they came too fast or could not be written.
 #[must_use]
 pub(crate) fn dropped_log_lines() -> u64 {
-    DROPPED.get().into_iter().flatten().map(DroppedLines::count).sum()
+    DROPPED.get().into_iter().flatten().map(|dropped| dropped.count() as u64).sum()
 }
 
 /// Installs the log that `log` configures, with the time of `clock`, until the guard is dropped.
@@ -75,14 +81,27 @@ impl LogGuard {
         sink: impl LineSink,
         log: &LogConfig,
         clock: &Clock,
-    ) -> Result<LineQueue, String> {
+    ) -> Result<NonBlocking, String> {
         let formatter = Formatter::new(log.json, clock.clone(), &[]).map_err(|error| error.to_string())?;
         let dropped = DroppedLines::default();
-        let queue = LineQueue::start(sink, dropped.clone(), move |lines| formatter.format_dropped(lines));
-        let (queue, worker) = queue.map_err(|error| format!("the log thread cannot be started: {error}"))?;
+        let (queue, worker) = queue::start(sink, &dropped, move |lines| formatter.format_dropped(lines));
         self.dropped.push(dropped);
         self.workers.push(worker);
         Ok(queue)
+    }
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let (workers, (flushed, rx)) = (std::mem::take(&mut self.workers), mpsc::channel());
+        // The library's guard prints to stdout when its queue stays full, which waits for ever if nothing reads stdout.
+        let thread = thread::Builder::new().spawn(move || {
+            drop(workers);
+            flushed.send(())
+        });
+        if thread.is_ok() {
+            let _ = rx.recv_timeout(FINAL_FLUSH_TIMEOUT);
+        }
     }
 }
 

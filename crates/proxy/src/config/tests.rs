@@ -68,7 +68,7 @@ fn file_with(text: &str) -> tempfile::NamedTempFile {
 type Variables = &'static [(&'static str, &'static str)];
 
 /// Each secret with a value, and the variables that it needs.
-const SECRETS: [(&str, &str, Variables); 10] = [
+const SECRETS: [(&str, &str, Variables); 8] = [
     ("AWS_BEDROCK_SECRET_KEY", "hunter2", &[("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE")]),
     (
         "AWS_BEDROCK_SESSION_TOKEN",

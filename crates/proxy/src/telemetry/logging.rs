@@ -90,7 +90,7 @@ impl Formatter {
     }
 
     /// Formats the line with the number of dropped lines.
-    pub(super) fn format_dropped(&self, lines: u64) -> Vec<u8> {
+    pub(super) fn format_dropped(&self, lines: usize) -> Vec<u8> {
         let mut fields = Fields::new(self);
         fields.set_message("log lines dropped");
         fields.add_text("event", "log_lines_lost");

@@ -1,35 +1,28 @@
-//! Non-blocking log writer: a bounded queue and a thread that writes, so that no disk and no pipe delays a request. Lines
-//! that do not fit are dropped and counted.
+//! Queue of log lines: the non-blocking writer of `tracing-appender`, and a sink that counts what it cannot write. No disk and
+//! no pipe delays a request; lines that do not fit are dropped and counted.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::thread;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use super::logging::LogWriter;
 
-/// Lines that wait at most: some seconds of a busy proxy.
-const MAX_QUEUED_LINES: usize = 8192;
-/// Bytes that wait at most: lines can be long, and memory is not.
-const MAX_QUEUED_BYTES: usize = 8 << 20;
-/// Time for the last lines at exit: short beside the grace that container platforms give.
-const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Attempts to enqueue the end mark into a full queue, within [`FINAL_FLUSH_TIMEOUT`].
-const END_ATTEMPTS: u32 = 100;
+/// Lines that wait at most: a second or two of a busy proxy, and 32 MiB if each has the longest length.
+const MAX_QUEUED_LINES: usize = 2048;
 
 /// Count of dropped lines: the queue was full, or writing failed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct DroppedLines(Arc<AtomicU64>);
+pub(super) struct DroppedLines {
+    queue_full: Arc<OnceLock<ErrorCounter>>,
+    unwritten: Arc<AtomicUsize>,
+}
 
 impl DroppedLines {
-    fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn count(&self) -> usize {
+        let queue_full = self.queue_full.get().map_or(0, ErrorCounter::dropped_lines);
+        queue_full + self.unwritten.load(Ordering::Relaxed)
     }
 }
 
@@ -51,103 +44,59 @@ impl LineSink for io::Stdout {
     }
 }
 
-/// Writer into the queue. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct LineQueue {
-    jobs: SyncSender<Job>,
-    queued_bytes: Arc<AtomicUsize>,
+/// Writer in the thread of the queue, which writes one line at a time.
+struct LineWriter<S, R> {
+    sink: S,
     dropped: DroppedLines,
+    /// Makes the line with the number of dropped lines.
+    report: R,
+    reported: usize,
 }
 
-#[derive(Debug)]
-enum Job {
-    Line(Vec<u8>),
-    End,
-}
+impl<S: LineSink, R: Fn(usize) -> Vec<u8>> Write for LineWriter<S, R> {
+    /// Writes or counts a line, and after a drop the number of dropped lines.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.sink.write_line(line).is_err() {
+            self.dropped.unwritten.fetch_add(1, Ordering::Relaxed);
+            return Ok(line.len());
+        }
+        let count = self.dropped.count();
+        if count > self.reported && self.sink.write_line(&(self.report)(count - self.reported)).is_ok() {
+            self.reported = count;
+        }
+        Ok(line.len())
+    }
 
-/// Guard of the writing thread. When it is dropped, the queued lines are written, within [`FINAL_FLUSH_TIMEOUT`].
-#[derive(Debug)]
-pub(super) struct WorkerGuard {
-    jobs: SyncSender<Job>,
-    ended: Receiver<()>,
-}
-
-impl LineQueue {
-    /// Starts the thread that writes to `sink`. After a drop, `report` makes the line with the number of dropped lines.
-    ///
-    /// # Errors
-    /// When the thread cannot be started.
-    pub(super) fn start(
-        sink: impl LineSink,
-        dropped: DroppedLines,
-        report: impl Fn(u64) -> Vec<u8> + Send + 'static,
-    ) -> io::Result<(Self, WorkerGuard)> {
-        let (tx, jobs) = mpsc::sync_channel(MAX_QUEUED_LINES);
-        let (end, ended) = mpsc::channel();
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let queue =
-            Self { jobs: tx.clone(), queued_bytes: Arc::clone(&queued_bytes), dropped: dropped.clone() };
-        thread::Builder::new().name("log".to_owned()).spawn(move || {
-            run(&jobs, sink, &queued_bytes, &dropped, report);
-            let _ = end.send(());
-        })?;
-        Ok((queue, WorkerGuard { jobs: tx, ended }))
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-impl LogWriter for LineQueue {
+/// Starts the thread that writes to `sink`, until the guard is dropped. After a drop, `report` makes the line with the number
+/// of dropped lines.
+pub(super) fn start(
+    sink: impl LineSink,
+    dropped: &DroppedLines,
+    report: impl Fn(usize) -> Vec<u8> + Send + 'static,
+) -> (NonBlocking, WorkerGuard) {
+    let writer = LineWriter { sink, dropped: dropped.clone(), report, reported: 0 };
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_QUEUED_LINES);
+    let (queue, guard) = builder.thread_name("log").finish(writer);
+    let _ = dropped.queue_full.set(queue.error_counter());
+    (queue, guard)
+}
+
+impl LogWriter for NonBlocking {
     /// Enqueues a line, if it fits.
     fn write_line(&self, line: &[u8]) {
-        let queued = self.queued_bytes.fetch_add(line.len(), Ordering::Relaxed);
-        let fits = queued + line.len() <= MAX_QUEUED_BYTES;
-        if !fits || self.jobs.try_send(Job::Line(line.to_vec())).is_err() {
-            self.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
-            self.dropped.add_one();
-        }
-    }
-}
-
-/// Writes lines until the end mark.
-fn run(
-    jobs: &Receiver<Job>,
-    mut sink: impl LineSink,
-    queued_bytes: &AtomicUsize,
-    dropped: &DroppedLines,
-    report: impl Fn(u64) -> Vec<u8>,
-) {
-    let mut reported = 0;
-    while let Ok(Job::Line(line)) = jobs.recv() {
-        queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
-        if sink.write_line(&line).is_err() {
-            dropped.add_one();
-            continue;
-        }
-        let count = dropped.count();
-        if count > reported && sink.write_line(&report(count - reported)).is_ok() {
-            reported = count;
-        }
-    }
-}
-
-impl Drop for WorkerGuard {
-    fn drop(&mut self) {
-        // Lines queued before the end mark are written first.
-        for _ in 0..END_ATTEMPTS {
-            match self.jobs.try_send(Job::End) {
-                Ok(()) => {
-                    let _ = self.ended.recv_timeout(FINAL_FLUSH_TIMEOUT);
-                    return;
-                }
-                Err(TrySendError::Full(_)) => thread::sleep(FINAL_FLUSH_TIMEOUT / END_ATTEMPTS),
-                Err(TrySendError::Disconnected(_)) => return,
-            }
-        }
+        // It never fails: a line that does not fit is counted.
+        let _ = self.clone().write_all(line);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::Sender;
+    use std::sync::mpsc::{self, Receiver, Sender};
 
     use super::*;
 
@@ -164,36 +113,30 @@ mod tests {
         }
     }
 
-    fn stepped() -> (LineQueue, WorkerGuard, DroppedLines, Receiver<Vec<u8>>, Sender<io::Result<()>>) {
+    fn stepped() -> (NonBlocking, WorkerGuard, DroppedLines, Receiver<Vec<u8>>, Sender<io::Result<()>>) {
         let ((started, lines), (result, results)) = (mpsc::channel(), mpsc::channel());
         let dropped = DroppedLines::default();
-        let report = |lines: u64| format!("dropped {lines}").into_bytes();
-        let (queue, guard) =
-            LineQueue::start(SteppedSink { started, results }, dropped.clone(), report).unwrap();
+        let report = |lines: usize| format!("dropped {lines}").into_bytes();
+        let (queue, guard) = start(SteppedSink { started, results }, &dropped, report);
         (queue, guard, dropped, lines, result)
     }
 
     #[test]
     fn hanging_disk_drops_lines_beyond_the_queue() {
-        let (queue, _guard, dropped, lines, result) = stepped();
-        let long = vec![b'x'; 16 << 10];
-        queue.write_line(&long);
-        assert_eq!(lines.recv().unwrap().len(), long.len());
-        // The first is being written; the queue is bounded by bytes and by lines.
-        for _ in 0..1000 {
-            queue.write_line(&long);
-        }
-        assert_eq!(dropped.count(), 1000 - (MAX_QUEUED_BYTES / long.len()) as u64);
-        for _ in 0..=MAX_QUEUED_BYTES / long.len() {
-            result.send(Ok(())).unwrap();
-        }
-        // The second line written is the count of dropped lines.
-        assert_eq!(lines.recv().unwrap(), format!("dropped {}", dropped.count()).into_bytes());
-        let (queue, _guard, dropped, _lines, _result) = stepped();
+        let (queue, guard, dropped, lines, result) = stepped();
+        queue.write_line(b"first");
+        assert_eq!(lines.recv().unwrap(), b"first");
+        // The first is being written.
         for _ in 0..MAX_QUEUED_LINES + 10 {
             queue.write_line(b"x");
         }
-        assert!((9..=10).contains(&dropped.count()), "{}", dropped.count());
+        assert_eq!(dropped.count(), 10);
+        for _ in 0..MAX_QUEUED_LINES + 2 {
+            result.send(Ok(())).unwrap();
+        }
+        // The second line written is the count of dropped lines.
+        assert_eq!(lines.recv().unwrap(), b"dropped 10");
+        drop((result, guard));
     }
 
     #[test]
