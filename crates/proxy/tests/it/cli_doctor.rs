@@ -116,7 +116,8 @@ async fn collectors_get_an_empty_export() {
     let endpoint = format!("http://{}", Collector::default().listen().await);
     let findings = run.examine(&["--no-calls"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
     assert_eq!((findings.state("Traces"), findings.state("Metrics")), (("ok", ""), ("ok", "")));
-    let wrong_path = format!("{}/v1/traces", run.url);
+    let server = test_server().await;
+    let wrong_path = format!("http://{}/v1/traces", server.address);
     for (endpoint, advice) in [("http://127.0.0.1:9/v1/traces", "port 4318"), (&wrong_path, "Check the path")]
     {
         let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)];

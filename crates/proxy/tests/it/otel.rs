@@ -219,7 +219,7 @@ async fn sdk_variables_apply_to_the_program() {
         let exporter = [("LOG_OUTPUT", "stdout"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)];
         let program = start(tempfile::tempdir().unwrap(), &[&exporter, variables].concat()).await;
         tokio::task::block_in_place(|| {
-            program.send("GET /livez HTTP/1.1", "", |_| false);
+            program.send("GET /v1/nothing HTTP/1.1", "", |_| false);
             program.stop();
         });
         let resource = collector.resource();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::test_server_with;
 
 /// What the packages name that is not ours: other programs' variables, and words that look like one.
-const OF_OTHERS: [&str; 15] = [
+const OF_OTHERS: [&str; 17] = [
     "AF_INET",
     "AF_INET6",
     "AF_UNIX",
@@ -17,6 +17,8 @@ const OF_OTHERS: [&str; 15] = [
     "BEDROCK_PROXY_COMMIT",
     "BEDROCK_PROXY_ENV",
     "DAC_OVERRIDE",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "POSTGRES_DB",
     "POSTGRES_INITDB_ARGS",
     "POSTGRES_PASSWORD",
