@@ -8,7 +8,6 @@ mod attributes;
 mod collector_client;
 mod counting_exporter;
 mod instruments;
-mod request_span;
 mod spans;
 
 use std::collections::HashMap;
@@ -30,7 +29,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use collector_client::send_empty_export;
-pub(crate) use request_span::RequestSpan;
 
 use crate::config::{CollectorConfig, OtelConfig};
 use crate::http_client::{self, HttpClientError};
@@ -134,13 +132,12 @@ impl Otel {
     /// Exports a record that is complete at `now`; `labels` are its bounded model and Region. Never waits: the SDK drops
     /// spans that do not fit into its queue.
     pub(super) fn export(&self, record: &RequestRecord, labels: Option<(&str, &str)>, now: SystemTime) {
-        let request = RequestSpan::from_record(record, labels, now);
         if let Some((_, instruments)) = &self.metrics {
-            instruments.record(&request);
+            instruments.record(record, labels.map(|(model, _)| model));
         }
         let Some(pipeline) = &self.spans else { return };
-        if is_sampled(&pipeline.sampler, request.trace) {
-            for span in pipeline.builder.build(&request) {
+        if is_sampled(&pipeline.sampler, &record.head.trace) {
+            for span in pipeline.builder.build(record, labels, now) {
                 pipeline.processor.on_end(span);
             }
         }

@@ -307,6 +307,18 @@ impl UpstreamRecord {
         })
     }
 
+    /// Final outcome that is an error.
+    #[must_use]
+    pub(crate) fn final_error(&self) -> Option<&'static str> {
+        self.final_outcome().filter(|outcome| *outcome != "ok")
+    }
+
+    /// Time from the first attempt to the first event.
+    #[must_use]
+    pub(crate) fn time_to_first_token(&self) -> Option<Duration> {
+        Some(self.first_token_at?.saturating_duration_since(self.started_at?))
+    }
+
     /// `x-amzn-requestid` of the latest attempt that has one.
     #[must_use]
     pub(crate) fn aws_request_id(&self) -> Option<&str> {

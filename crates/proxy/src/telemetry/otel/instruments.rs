@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
+use protocol::anthropic::Usage;
+use tokio::time::Instant;
 
 use super::attributes::{self, newest};
-use super::request_span::{RequestSpan, UpstreamSpan, prompt_tokens};
+use super::spans::{method, prompt_tokens};
+use crate::telemetry::record::{RequestRecord, UpstreamRecord};
 
 /// Buckets that the conventions advise.
 /// <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/>
@@ -63,32 +66,35 @@ impl Instruments {
         }
     }
 
-    pub(super) fn record(&self, request: &RequestSpan<'_>) {
-        let duration = request.ended_at.duration_since(request.started_at).unwrap_or_default();
-        let mut attributes = vec![KeyValue::new(attributes::METHOD, request.method)];
-        attributes.extend(request.route.map(|route| KeyValue::new(attributes::ROUTE, route.to_owned())));
-        attributes.extend(request.status.map(|status| KeyValue::new(attributes::STATUS, i64::from(status))));
-        observe(&self.server_duration, duration, &attributes);
-        if let Some(upstream) = &request.upstream {
-            self.record_upstream(upstream);
+    /// Records a complete request; `model` is its bounded model.
+    pub(super) fn record(&self, record: &RequestRecord, model: Option<&str>) {
+        let mut attributes = vec![KeyValue::new(attributes::METHOD, method(&record.head.method))];
+        attributes.extend(record.head.route.clone().map(|route| KeyValue::new(attributes::ROUTE, route)));
+        let status = record.status.map(|status| i64::from(status.as_u16()));
+        attributes.extend(status.map(|status| KeyValue::new(attributes::STATUS, status)));
+        observe(&self.server_duration, record.duration, &attributes);
+        if let Some((upstream, model)) = record.upstream.as_ref().zip(model) {
+            self.record_upstream(upstream, model);
         }
     }
 
-    fn record_upstream(&self, upstream: &UpstreamSpan<'_>) {
+    fn record_upstream(&self, upstream: &UpstreamRecord, model: &str) {
+        let Some(started_at) = upstream.started_at else { return };
         let mut attributes = vec![
             KeyValue::new(attributes::OPERATION, attributes::CHAT),
             KeyValue::new(attributes::PROVIDER, attributes::BEDROCK),
             // Clients can invent model names, so the requested one is an attribute of spans only.
-            KeyValue::new(attributes::REQUEST_MODEL, upstream.model.to_owned()),
-            KeyValue::new(attributes::RESPONSE_MODEL, upstream.model.to_owned()),
-            KeyValue::new(attributes::SERVER, upstream.host.to_owned()),
+            KeyValue::new(attributes::REQUEST_MODEL, model.to_owned()),
+            KeyValue::new(attributes::RESPONSE_MODEL, model.to_owned()),
+            KeyValue::new(attributes::SERVER, upstream.host.clone()),
         ];
-        self.token_usage.record(upstream, &attributes);
-        if let Some(duration) = upstream.time_to_first_chunk {
+        self.token_usage.record(&upstream.usage.unwrap_or_default(), &attributes);
+        if let Some(duration) = upstream.time_to_first_token() {
             observe(&self.time_to_first_chunk, duration, &attributes);
         }
-        attributes.extend(upstream.error().map(|error| KeyValue::new(attributes::ERROR, error)));
-        observe(&self.duration, upstream.duration(), &attributes);
+        attributes.extend(upstream.final_error().map(|error| KeyValue::new(attributes::ERROR, error)));
+        let duration = upstream.ended_at.unwrap_or_else(Instant::now).saturating_duration_since(started_at);
+        observe(&self.duration, duration, &attributes);
     }
 }
 
@@ -104,11 +110,10 @@ impl TokenUsage {
     }
 
     /// Records zero tokens where Bedrock reported no usage, so that every request counts.
-    fn record(&self, upstream: &UpstreamSpan<'_>, attributes: &[KeyValue]) {
-        let usage = upstream.usage.unwrap_or_default();
+    fn record(&self, usage: &Usage, attributes: &[KeyValue]) {
         match self {
             Self::Stable(histogram) => {
-                for (kind, count) in [("input", prompt_tokens(&usage)), ("output", usage.output_tokens)] {
+                for (kind, count) in [("input", prompt_tokens(usage)), ("output", usage.output_tokens)] {
                     let mut attributes = attributes.to_vec();
                     attributes.push(KeyValue::new(attributes::TOKEN_TYPE, kind));
                     histogram.record(count, &attributes);
@@ -116,7 +121,7 @@ impl TokenUsage {
             }
             Self::Newest(counters) => {
                 let counts = [
-                    prompt_tokens(&usage),
+                    prompt_tokens(usage),
                     usage.output_tokens,
                     usage.cache_read_input_tokens,
                     usage.cache_creation_input_tokens,
