@@ -26,7 +26,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::logging::Formatter;
 pub use self::logging::{LogLayer, LogWriter};
 use self::queue::{DroppedLines, LineSink};
 pub(crate) use self::record_handle::{RecordHandle, TelemetrySinks};
@@ -63,10 +62,10 @@ pub(crate) fn install(log: &LogConfig, clock: &Clock) -> Result<LogGuard, String
     if let Some(path) = &log.file {
         let file = RollingFile::open(path, clock.clone(), log.retention)
             .map_err(|error| open_error(path, &error))?;
-        writers.push(Box::new(guard.start_queue(file, log, clock)?));
+        writers.push(Box::new(guard.start_queue(file)?));
     }
     if log.stdout {
-        writers.push(Box::new(guard.start_queue(io::stdout(), log, clock)?));
+        writers.push(Box::new(guard.start_queue(io::stdout())?));
     }
     let layer = LogLayer::new(log.json, clock.clone(), &log.secrets, writers);
     install_layer(&log.filter, layer.map_err(|error| error.to_string())?)?;
@@ -76,15 +75,10 @@ pub(crate) fn install(log: &LogConfig, clock: &Clock) -> Result<LogGuard, String
 }
 
 impl LogGuard {
-    fn start_queue(
-        &mut self,
-        sink: impl LineSink,
-        log: &LogConfig,
-        clock: &Clock,
-    ) -> Result<NonBlocking, String> {
-        let formatter = Formatter::new(log.json, clock.clone(), &[]).map_err(|error| error.to_string())?;
+    fn start_queue(&mut self, sink: impl LineSink) -> Result<NonBlocking, String> {
         let dropped = DroppedLines::default();
-        let (queue, worker) = queue::start(sink, &dropped, move |lines| formatter.format_dropped(lines));
+        let (queue, worker) = queue::start(sink, &dropped)
+            .map_err(|error| format!("the log thread cannot be started: {error}"))?;
         self.dropped.push(dropped);
         self.workers.push(worker);
         Ok(queue)

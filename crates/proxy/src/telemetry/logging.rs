@@ -32,16 +32,19 @@ pub trait LogWriter: Send + Sync + 'static {
 
 /// Layer of `tracing` that formats events and writes them.
 pub struct LogLayer {
-    formatter: Formatter,
-    writers: Vec<Box<dyn LogWriter>>,
-}
-
-/// Formatter of events.
-#[derive(Debug)]
-pub(super) struct Formatter {
     json: bool,
     clock: Clock,
     scrubber: Scrubber,
+    writers: Vec<Box<dyn LogWriter>>,
+}
+
+impl<S: Subscriber> Layer<S> for LogLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let line = self.format(event);
+        for writer in &self.writers {
+            writer.write_line(line.as_bytes());
+        }
+    }
 }
 
 impl LogLayer {
@@ -55,50 +58,22 @@ impl LogLayer {
         secrets: &[Secret],
         writers: Vec<Box<dyn LogWriter>>,
     ) -> Result<Self, BuildError> {
-        Ok(Self { formatter: Formatter::new(json, clock, secrets)?, writers })
-    }
-}
-
-impl fmt::Debug for LogLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogLayer").field("formatter", &self.formatter).finish_non_exhaustive()
-    }
-}
-
-impl<S: Subscriber> Layer<S> for LogLayer {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let line = self.formatter.format(event);
-        for writer in &self.writers {
-            writer.write_line(line.as_bytes());
-        }
-    }
-}
-
-impl Formatter {
-    pub(super) fn new(json: bool, clock: Clock, secrets: &[Secret]) -> Result<Self, BuildError> {
-        Ok(Self { json, clock, scrubber: Scrubber::new(secrets)? })
+        Ok(Self { json, clock, scrubber: Scrubber::new(secrets)?, writers })
     }
 
     fn format(&self, event: &Event<'_>) -> String {
-        let mut fields = Fields::new(self);
+        let mut fields = Fields {
+            layer: self,
+            msg: String::new(),
+            event: String::new(),
+            rest: String::new(),
+            left_out: 0,
+        };
         event.record(&mut fields);
-        let target = event.metadata().target();
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
         if !target.starts_with(OWN_TARGET) {
             fields.add_text("target", target);
         }
-        self.assemble(*event.metadata().level(), fields)
-    }
-
-    /// Formats the line with the number of dropped lines.
-    pub(super) fn format_dropped(&self, lines: usize) -> Vec<u8> {
-        let mut fields = Fields::new(self);
-        fields.set_message("log lines dropped");
-        fields.add_text("event", "log_lines_lost");
-        fields.add_number("lines", lines);
-        self.assemble(Level::WARN, fields).into_bytes()
-    }
-
-    fn assemble(&self, level: Level, fields: Fields<'_>) -> String {
         let Fields { msg, event, rest, left_out, .. } = fields;
         let now = Timestamp::from_millisecond(self.clock.milliseconds()).unwrap_or(Timestamp::MAX);
         let mut line = String::with_capacity(64 + msg.len() + event.len() + rest.len());
@@ -136,22 +111,18 @@ fn level_name(level: Level) -> &'static str {
 }
 
 /// Fields of one event, formatted.
-struct Fields<'f> {
-    formatter: &'f Formatter,
+struct Fields<'l> {
+    layer: &'l LogLayer,
     msg: String,
     event: String,
     rest: String,
     left_out: usize,
 }
 
-impl<'f> Fields<'f> {
-    fn new(formatter: &'f Formatter) -> Self {
-        Self { formatter, msg: String::new(), event: String::new(), rest: String::new(), left_out: 0 }
-    }
-
+impl Fields<'_> {
     fn set_message(&mut self, text: &str) {
         self.msg.clear();
-        if self.formatter.json {
+        if self.layer.json {
             scrub::push_quoted(text, &mut self.msg);
         } else {
             scrub::push_message(text, &mut self.msg);
@@ -159,7 +130,7 @@ impl<'f> Fields<'f> {
     }
 
     fn add_text(&mut self, name: &str, value: &str) {
-        let kept = value.floor_char_boundary(MAX_VALUE_BYTES + self.formatter.scrubber.lookahead());
+        let kept = value.floor_char_boundary(MAX_VALUE_BYTES + self.layer.scrubber.lookahead());
         let value = self.scrub_and_cut(value.get(..kept).unwrap_or_default(), value.len() - kept);
         self.add_scrubbed(name, &value);
     }
@@ -172,8 +143,8 @@ impl<'f> Fields<'f> {
         if name == "event" && self.msg.is_empty() {
             self.set_message(value);
         }
-        self.add(name, |formatter, out| {
-            if formatter.json { scrub::push_quoted(value, out) } else { scrub::push_word(value, out) }
+        self.add(name, |layer, out| {
+            if layer.json { scrub::push_quoted(value, out) } else { scrub::push_word(value, out) }
         });
     }
 
@@ -185,7 +156,7 @@ impl<'f> Fields<'f> {
 
     /// Scrubs `value` and cuts it at the limit; `more` bytes of it are cut already.
     fn scrub_and_cut<'t>(&self, value: &'t str, more: usize) -> Cow<'t, str> {
-        let value = self.formatter.scrubber.scrub(value);
+        let value = self.layer.scrubber.scrub(value);
         let kept = value.floor_char_boundary(MAX_VALUE_BYTES);
         let more = more + value.len() - kept;
         if more == 0 {
@@ -195,7 +166,7 @@ impl<'f> Fields<'f> {
     }
 
     /// Adds a field, unless the line would be too long.
-    fn add(&mut self, name: &str, push_value: impl FnOnce(&Formatter, &mut String)) {
+    fn add(&mut self, name: &str, push_value: impl FnOnce(&LogLayer, &mut String)) {
         // The names that a line starts with are reserved.
         let name = match name {
             "ts" => "field_ts",
@@ -205,8 +176,8 @@ impl<'f> Fields<'f> {
         };
         let out = if name == "event" { &mut self.event } else { &mut self.rest };
         let length_before = out.len();
-        self.formatter.push_name(name, out);
-        push_value(self.formatter, out);
+        self.layer.push_name(name, out);
+        push_value(self.layer, out);
         let length = self.msg.len() + self.event.len() + self.rest.len();
         if length > MAX_LINE_BYTES {
             let out = if name == "event" { &mut self.event } else { &mut self.rest };
@@ -218,7 +189,7 @@ impl<'f> Fields<'f> {
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let limit = MAX_VALUE_BYTES + self.formatter.scrubber.lookahead();
+        let limit = MAX_VALUE_BYTES + self.layer.scrubber.lookahead();
         let mut bounded = BoundedText { text: String::new(), limit, more: 0 };
         // It fails only when the value's own Debug fails; then the text up to there is logged.
         let _ = write!(bounded, "{value:?}");

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
@@ -45,23 +46,22 @@ impl LineSink for io::Stdout {
 }
 
 /// Writer in the thread of the queue, which writes one line at a time.
-struct LineWriter<S, R> {
+struct LineWriter<S> {
     sink: S,
     dropped: DroppedLines,
-    /// Makes the line with the number of dropped lines.
-    report: R,
     reported: usize,
 }
 
-impl<S: LineSink, R: Fn(usize) -> Vec<u8>> Write for LineWriter<S, R> {
-    /// Writes or counts a line, and after a drop the number of dropped lines.
+impl<S: LineSink> Write for LineWriter<S> {
+    /// Writes or counts a line, and logs the number of dropped lines once one is written again.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.sink.write_line(line).is_err() {
             self.dropped.unwritten.fetch_add(1, Ordering::Relaxed);
             return Ok(line.len());
         }
         let count = self.dropped.count();
-        if count > self.reported && self.sink.write_line(&(self.report)(count - self.reported)).is_ok() {
+        if count > self.reported {
+            tracing::warn!(event = "log_lines_lost", lines = count - self.reported, "log lines dropped");
             self.reported = count;
         }
         Ok(line.len())
@@ -72,18 +72,18 @@ impl<S: LineSink, R: Fn(usize) -> Vec<u8>> Write for LineWriter<S, R> {
     }
 }
 
-/// Starts the thread that writes to `sink`, until the guard is dropped. After a drop, `report` makes the line with the number
-/// of dropped lines.
-pub(super) fn start(
-    sink: impl LineSink,
-    dropped: &DroppedLines,
-    report: impl Fn(usize) -> Vec<u8> + Send + 'static,
-) -> (NonBlocking, WorkerGuard) {
-    let writer = LineWriter { sink, dropped: dropped.clone(), report, reported: 0 };
+/// Starts the thread that writes to `sink`, until the guard is dropped.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub(super) fn start(sink: impl LineSink, dropped: &DroppedLines) -> io::Result<(NonBlocking, WorkerGuard)> {
+    // The library panics if the system allows no further thread.
+    thread::Builder::new().spawn(|| ())?;
+    let writer = LineWriter { sink, dropped: dropped.clone(), reported: 0 };
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_QUEUED_LINES);
     let (queue, guard) = builder.thread_name("log").finish(writer);
     let _ = dropped.queue_full.set(queue.error_counter());
-    (queue, guard)
+    Ok((queue, guard))
 }
 
 impl LogWriter for NonBlocking {
@@ -116,8 +116,7 @@ mod tests {
     fn stepped() -> (NonBlocking, WorkerGuard, DroppedLines, Receiver<Vec<u8>>, Sender<io::Result<()>>) {
         let ((started, lines), (result, results)) = (mpsc::channel(), mpsc::channel());
         let dropped = DroppedLines::default();
-        let report = |lines: usize| format!("dropped {lines}").into_bytes();
-        let (queue, guard) = start(SteppedSink { started, results }, &dropped, report);
+        let (queue, guard) = start(SteppedSink { started, results }, &dropped).unwrap();
         (queue, guard, dropped, lines, result)
     }
 
@@ -131,25 +130,23 @@ mod tests {
             queue.write_line(b"x");
         }
         assert_eq!(dropped.count(), 10);
-        for _ in 0..MAX_QUEUED_LINES + 2 {
+        for _ in 0..=MAX_QUEUED_LINES {
             result.send(Ok(())).unwrap();
         }
-        // The second line written is the count of dropped lines.
-        assert_eq!(lines.recv().unwrap(), b"dropped 10");
-        drop((result, guard));
+        drop(guard);
+        assert_eq!(lines.try_iter().count(), MAX_QUEUED_LINES);
     }
 
     #[test]
-    fn failed_writes_are_counted_and_reported_on_recovery() {
+    fn failed_writes_are_counted_and_do_not_end_the_log() {
         let (queue, guard, dropped, lines, result) = stepped();
         for (line, outcome) in [("a", Err(())), ("b", Err(())), ("c", Ok(())), ("d", Ok(()))] {
             queue.write_line(line.as_bytes());
             result.send(outcome.map_err(|()| io::ErrorKind::StorageFull.into())).unwrap();
         }
-        result.send(Ok(())).unwrap();
         drop(guard);
         let written: Vec<_> = lines.iter().map(|line| String::from_utf8(line).unwrap()).collect();
-        assert_eq!(written, ["a", "b", "c", "dropped 2", "d"]);
+        assert_eq!(written, ["a", "b", "c", "d"]);
         assert_eq!(dropped.count(), 2);
     }
 

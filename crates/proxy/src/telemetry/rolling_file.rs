@@ -36,8 +36,6 @@ pub(super) struct RollingFile {
     clock: Clock,
     retention: LogRetention,
     open: Option<(File, Segment)>,
-    /// Segment that the link points to.
-    linked: Option<Segment>,
 }
 
 impl RollingFile {
@@ -47,7 +45,7 @@ impl RollingFile {
     /// When the folder cannot be created, or the file cannot be written.
     pub(super) fn open(path: &Path, clock: Clock, retention: LogRetention) -> io::Result<Self> {
         let names = SegmentNames::from_path(path)?;
-        let mut file = Self { names, clock, retention, open: None, linked: None };
+        let mut file = Self { names, clock, retention, open: None };
         file.current(0)?;
         Ok(file)
     }
@@ -87,11 +85,8 @@ impl RollingFile {
         }
         terminate_last_line(&mut file)?;
         self.open = Some((file, segment));
-        if self.linked != Some(segment) || !self.names.is_linked() {
-            self.linked = Some(segment);
-            self.names.link(segment);
-            self.delete_old(segment);
-        }
+        self.names.link(segment);
+        self.delete_old(segment);
         Ok(())
     }
 

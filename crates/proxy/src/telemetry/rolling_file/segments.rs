@@ -81,20 +81,10 @@ impl SegmentNames {
         Ok(segments)
     }
 
-    /// Configured path.
-    fn link_path(&self) -> PathBuf {
-        self.folder.join(format!("{}{}", self.stem, self.extension))
-    }
-
-    /// Whether a file or link exists at the configured path.
-    pub(super) fn is_linked(&self) -> bool {
-        fs::symlink_metadata(self.link_path()).is_ok()
-    }
-
     /// Makes the configured path a link to `segment`, unless a regular file is there. Errors are ignored: the link is a
     /// convenience.
     pub(super) fn link(&self, segment: Segment) {
-        let link = self.link_path();
+        let link = self.folder.join(format!("{}{}", self.stem, self.extension));
         let is_replaceable = match fs::symlink_metadata(&link) {
             Ok(metadata) => metadata.is_symlink(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
