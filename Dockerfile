@@ -2,7 +2,7 @@
 #
 #   docker build -t bedrock-proxy .
 #   docker run -p 8081:8081 --env-file .env bedrock-proxy          .env needs JWT_SECRET_KEY: the port is open
-#   docker run -p 8081:8081 bedrock-proxy demo --host 0.0.0.0      needs no AWS account
+#   docker compose -f compose.demo.yaml up --build                 needs no AWS account
 #   docker buildx build --platform linux/arm64 -t bedrock-proxy .  cross-compiled, not emulated
 #
 # Building needs BuildKit. The container runs with a read-only root, without capabilities, as any user that can write to /data.
@@ -36,6 +36,8 @@ RUN case "$TARGETARCH" in \
 WORKDIR /src
 COPY . .
 ARG BEDROCK_PROXY_COMMIT
+# Without `demo`; compose.demo.yaml adds it.
+ARG BEDROCK_PROXY_FEATURES=mimalloc,aws-lc-rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     binary=$(scripts/static "$TARGETARCH"); \

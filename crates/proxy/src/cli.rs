@@ -3,7 +3,8 @@
 mod apply;
 mod config;
 mod connect;
-pub(crate) mod demo;
+#[cfg(feature = "demo")]
+mod demo;
 mod doctor;
 pub(crate) mod explain;
 mod healthcheck;
@@ -41,6 +42,9 @@ use crate::tasks::Tasks;
 
 /// Exit code of an invalid configuration: `EX_CONFIG` of `sysexits.h`.
 const EX_CONFIG: u8 = 78;
+/// Exit code of an invalid command line, as clap's.
+#[cfg(not(feature = "demo"))]
+const EX_USAGE: u8 = 2;
 /// Limit for dropping the tasks that the drain gave up on. Dropping logs and settles their requests, which takes
 /// milliseconds; 200 ms leave room for a busy machine.
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
@@ -148,8 +152,17 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let command = arguments.command.unwrap_or(Command::Serve);
     match command {
+        #[cfg(feature = "demo")]
         Command::Demo { port, host } => {
             in_runtime(async move { demo::run(host, port).await.map(|()| ExitCode::SUCCESS) })
+        }
+        #[cfg(not(feature = "demo"))]
+        Command::Demo { .. } => {
+            print_error(
+                "bedrock-proxy: this binary was built without the demo; use a binary of the release, or run \
+                 `cargo run --bin bedrock-proxy -- demo` in the repository\n",
+            );
+            ExitCode::from(EX_USAGE)
         }
         Command::Config { command } => config::run(command, &load()),
         Command::Explain { markdown: true, .. } => {

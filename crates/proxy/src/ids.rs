@@ -61,6 +61,7 @@ pub(crate) fn token_id(now: i64) -> String {
 
 /// Generates a key that signs tokens: 48 letters and digits.
 #[must_use]
+#[cfg(feature = "demo")]
 pub(crate) fn signing_key() -> String {
     id(&id(""))
 }

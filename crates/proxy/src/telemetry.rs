@@ -15,7 +15,7 @@ mod scrub;
 pub(crate) mod trace_context;
 pub(crate) mod user_agent;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::{OnceLock, mpsc};
 use std::thread;
@@ -111,12 +111,13 @@ fn open_error(path: &Path, error: &io::Error) -> String {
 ///
 /// # Errors
 /// When a log is installed already.
+#[cfg(feature = "demo")]
 pub(crate) fn install_quiet() -> Result<(), String> {
     struct Stderr;
     impl LogWriter for Stderr {
         fn write_line(&self, line: &[u8]) {
             // It fails when stderr is closed, and then there is no place for the error either.
-            let _ = io::stderr().write_all(line);
+            let _ = io::Write::write_all(&mut io::stderr(), line);
         }
     }
     let layer = LogLayer::new(false, Clock::machine(), &[], vec![Box::new(Stderr)]);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::test_server_with;
 
 /// What the packages name that is not ours: other programs' variables, and words that look like one.
-const OF_OTHERS: [&str; 17] = [
+const OF_OTHERS: [&str; 18] = [
     "AF_INET",
     "AF_INET6",
     "AF_UNIX",
@@ -16,6 +16,7 @@ const OF_OTHERS: [&str; 17] = [
     "AWS_CONFIG_FILE",
     "BEDROCK_PROXY_COMMIT",
     "BEDROCK_PROXY_ENV",
+    "BEDROCK_PROXY_FEATURES",
     "DAC_OVERRIDE",
     "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
@@ -72,6 +73,17 @@ fn image_uses_the_repository_toolchain() {
     let pinned = read("rust-toolchain.toml");
     let pinned = after(&pinned, "channel =");
     assert_eq!(after(&read("Dockerfile"), "ARG RUST_VERSION="), pinned.trim_matches('"'));
+}
+
+#[test]
+fn only_the_demo_image_has_the_demo() {
+    let features = "BEDROCK_PROXY_FEATURES";
+    let image = read("Dockerfile");
+    let image = after(&image, &format!("ARG {features}="));
+    assert!(!image.contains("demo"), "{image}");
+    assert!(read("scripts/static").contains(&format!("${{{features}:-{image}}}")));
+    let demo = read("compose.demo.yaml");
+    assert_eq!(after(&demo, &format!("{features}:")), format!("{image},demo"));
 }
 
 #[test]
