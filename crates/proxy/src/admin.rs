@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::auth::{JwtKeys, RejectionList};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SharedNewUsers};
 use crate::ids;
 use crate::quota::Periods;
 use crate::store::{AuditEvent, EventFilter, ListPage, Page, Store, StoreError, rfc3339};
@@ -37,21 +37,10 @@ pub(crate) struct Admin {
     keys: Option<JwtKeys>,
     clock: Clock,
     periods: Arc<Periods>,
-    defaults: Defaults,
-    rejections: Arc<RejectionList>,
-}
-
-/// Configured defaults.
-#[derive(Clone, Copy, Debug)]
-struct Defaults {
-    /// Lifetime of a token in seconds.
+    /// Lifetime of a token in seconds, by default.
     ttl: i64,
-    /// Whether users are provisioned by their token.
-    provision: bool,
-    /// Limit of new users in tokens.
-    user_limit: Option<i64>,
-    /// Limit of new teams in tokens.
-    team_limit: Option<i64>,
+    new_users: SharedNewUsers,
+    rejections: Arc<RejectionList>,
 }
 
 /// Failure of an operation. The text is for the operator.
@@ -94,18 +83,14 @@ impl Admin {
     /// Operations on `store`.
     #[must_use]
     pub(crate) fn new(config: &Config, store: Store, rejections: Arc<RejectionList>, clock: Clock) -> Self {
-        let defaults = Defaults {
-            ttl: i64::try_from(config.auth.expiry.as_secs()).unwrap_or(i64::MAX),
-            provision: config.callers.new_users.provision,
-            user_limit: config.callers.new_users.user_limit,
-            team_limit: config.callers.new_users.team_limit,
-        };
+        let ttl = i64::try_from(config.auth.expiry.as_secs()).unwrap_or(i64::MAX);
+        let new_users = config.callers.new_users.clone();
         let keys = JwtKeys::new(&config.auth);
         if let Some(keys) = keys.clone() {
             store.set_name_digests(move |name| keys.name_digests(name));
         }
         let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
-        Self { store, keys, clock, periods, defaults, rejections }
+        Self { store, keys, clock, periods, ttl, new_users, rejections }
     }
 
     /// Lists events, newest first.

@@ -2,12 +2,15 @@
 //!
 //! Not here: routes and listening (`server`), and what is done with a request (`api`, `inference`).
 
+mod reload;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::{Mutex, Notify};
 
 use crate::admin::Admin;
 use crate::auth::{Authenticator, JwtKeys, RejectionList};
@@ -15,7 +18,7 @@ use crate::bedrock::{Bedrock, credential_monitor};
 use crate::body_memory::BodyMemory;
 use crate::catalog::{Catalog, ModelResolver, discovery};
 use crate::clock::Clock;
-use crate::config::{Config, ControlPlaneConfig, ServerConfig};
+use crate::config::{Config, ControlPlaneConfig, ServerConfig, SharedNewUsers, Source};
 use crate::http_client::HttpClientError;
 use crate::ids;
 use crate::inference::Inference;
@@ -87,6 +90,12 @@ pub struct App {
     pub(crate) limits: ServerConfig,
     /// Memory for the bodies of requests.
     pub(crate) body_memory: BodyMemory,
+    /// What new users get.
+    new_users: SharedNewUsers,
+    /// Where the configuration came from; locked during a reload. `None`: it cannot be reloaded.
+    pub(crate) source: Mutex<Option<Source>>,
+    /// Notified when the files of the certificate are to be read again.
+    pub(crate) certificate_reload: Arc<Notify>,
     /// The wall clock.
     pub clock: Clock,
     /// Everything that runs for requests.
@@ -151,6 +160,9 @@ impl App {
             control,
             limits: config.server.clone(),
             body_memory: BodyMemory::new(memory_limit::bytes(), config.server.max_body_bytes),
+            new_users: config.callers.new_users.clone(),
+            source: Mutex::default(),
+            certificate_reload: Arc::default(),
             clock,
             tasks,
             background,

@@ -14,6 +14,7 @@ mod suggestion;
 mod table;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use protocol::apis::UpstreamApi;
@@ -125,17 +126,53 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
 /// The built-in models and the operator's names.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    default_model: Option<String>,
-    mappings: HashMap<String, String>,
-    /// Names of the mappings, in the operator's order.
-    mapped_names: Vec<String>,
     prefix: Option<&'static str>,
-    overrides: Vec<ModelConfig>,
-    table: RwLock<Arc<ModelTable>>,
+    models: RwLock<Arc<Models>>,
     /// Foundation models whose end was logged.
     warned_retired: Mutex<HashSet<String>>,
     /// Models of application inference profiles.
     pub(crate) inference_profiles: InferenceProfiles,
+}
+
+/// What a reload or a discovery replaces.
+#[derive(Debug)]
+struct Models {
+    default_model: Option<String>,
+    mappings: HashMap<String, String>,
+    /// Names of the mappings, in the operator's order.
+    mapped_names: Vec<String>,
+    overrides: Vec<ModelConfig>,
+    /// Models that AWS offers; `None` before the first discovery.
+    discovered: Option<Vec<DiscoveredModel>>,
+    table: ModelTable,
+}
+
+impl Models {
+    fn new(config: &config::CatalogConfig, discovered: Option<Vec<DiscoveredModel>>) -> Self {
+        Self {
+            default_model: config.default_model.clone(),
+            mappings: config.mappings.iter().cloned().collect(),
+            mapped_names: config.mappings.iter().map(|(name, _)| name.clone()).collect(),
+            overrides: config.models.clone(),
+            table: table(&config.models, discovered.as_ref()),
+            discovered,
+        }
+    }
+}
+
+impl Deref for Models {
+    type Target = ModelTable;
+
+    fn deref(&self) -> &ModelTable {
+        &self.table
+    }
+}
+
+fn table(overrides: &[ModelConfig], discovered: Option<&Vec<DiscoveredModel>>) -> ModelTable {
+    match discovered {
+        Some(discovered) => ModelTable::with_discovered(overrides, discovered.clone()),
+        None => ModelTable::new(overrides),
+    }
 }
 
 impl Catalog {
@@ -143,12 +180,8 @@ impl Catalog {
     #[must_use]
     pub(crate) fn new(config: &config::CatalogConfig) -> Self {
         Self {
-            default_model: config.default_model.clone(),
-            mappings: config.mappings.iter().cloned().collect(),
-            mapped_names: config.mappings.iter().map(|(name, _)| name.clone()).collect(),
             prefix: config.prefix,
-            overrides: config.models.clone(),
-            table: RwLock::new(Arc::new(ModelTable::new(&config.models))),
+            models: RwLock::new(Arc::new(Models::new(config, None))),
             warned_retired: Mutex::default(),
             inference_profiles: InferenceProfiles::default(),
         }
@@ -156,20 +189,37 @@ impl Catalog {
 
     /// Replaces the models discovered from AWS.
     pub(crate) fn set_discovered(&self, discovered: Vec<DiscoveredModel>) {
-        let table = Arc::new(ModelTable::with_discovered(&self.overrides, discovered));
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let discovered = Some(discovered);
+        *models = Arc::new(Models {
+            default_model: models.default_model.clone(),
+            mappings: models.mappings.clone(),
+            mapped_names: models.mapped_names.clone(),
+            overrides: models.overrides.clone(),
+            table: table(&models.overrides, discovered.as_ref()),
+            discovered,
+        });
+    }
+
+    /// Replaces the default model, the mappings and the operator's rows, for requests from now on. Models that were
+    /// discovered stay. Returns whether the rows are others than before.
+    pub(crate) fn reload(&self, config: &config::CatalogConfig) -> bool {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let has_changed = models.overrides != config.models;
+        *models = Arc::new(Models::new(config, models.discovered.clone()));
+        has_changed
     }
 
     /// Foundation models with a row in the table.
     #[must_use]
     pub(crate) fn foundation_models(&self) -> Vec<String> {
-        self.table().rows().iter().map(|model| model.id.clone()).collect()
+        self.models().rows().iter().map(|model| model.id.clone()).collect()
     }
 
     /// Versions of all prices: the built-in one, and the operator's.
     #[must_use]
     pub(crate) fn price_versions(&self) -> Vec<String> {
-        let table = self.table();
+        let table = self.models();
         let prices = table.rows().iter().filter_map(|model| model.prices.as_ref());
         let versions =
             prices.map(|prices| prices.version.clone().unwrap_or_else(|| rates::VERSION.to_owned()));
@@ -180,9 +230,10 @@ impl Catalog {
     #[must_use]
     pub(crate) fn is_named_by_operator(&self, arn: &str) -> bool {
         let is_model = |model: &ModelConfig| model.id == arn;
-        self.default_model.as_deref() == Some(arn)
-            || self.mappings.values().any(|id| id == arn)
-            || self.overrides.iter().any(is_model)
+        let models = self.models();
+        models.default_model.as_deref() == Some(arn)
+            || models.mappings.values().any(|id| id == arn)
+            || models.overrides.iter().any(is_model)
     }
 
     /// Maximum output tokens of `model`, for reservations. Of an unknown model: as many as any model of the table writes.
@@ -192,11 +243,11 @@ impl Catalog {
         if model.foundation_model.is_some() {
             return max;
         }
-        self.table().rows().iter().map(|row| row.capabilities.max_output_tokens).fold(max, Option::max)
+        self.models().rows().iter().map(|row| row.capabilities.max_output_tokens).fold(max, Option::max)
     }
 
-    fn table(&self) -> Arc<ModelTable> {
-        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    fn models(&self) -> Arc<Models> {
+        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Resolves a name: by the operator's mapping, then as a Bedrock id, then by the built-in names, then as a new Claude
@@ -205,7 +256,8 @@ impl Catalog {
     /// # Errors
     /// When no model is named, or the name is malformed or unknown.
     pub(crate) fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
-        let requested = requested.or(self.default_model.as_deref()).ok_or(ResolveError::MissingModel)?;
+        let models = self.models();
+        let requested = requested.or(models.default_model.as_deref()).ok_or(ResolveError::MissingModel)?;
         check_name(requested)?;
         self.find(requested).ok_or_else(|| ResolveError::UnknownModel {
             name: requested.to_owned(),
@@ -218,7 +270,8 @@ impl Catalog {
     fn find(&self, requested: &str) -> Option<ResolvedModel> {
         check_name(requested).ok()?;
         let name = requested.strip_suffix(LONG_CONTEXT_SUFFIX).unwrap_or(requested);
-        let mapped = self.mappings.get(requested).or_else(|| self.mappings.get(name));
+        let models = self.models();
+        let mapped = models.mappings.get(requested).or_else(|| models.mappings.get(name));
         if let Some(id) = mapped {
             // A mapping may point to a built-in name.
             let by_name = if is_bedrock_id(id) { None } else { self.by_name(requested, id) };
@@ -232,7 +285,7 @@ impl Catalog {
 
     /// The model with the name `name`, or a new Claude model of this name.
     fn by_name(&self, requested: &str, name: &str) -> Option<ResolvedModel> {
-        if let Some(model) = self.table().by_name(name) {
+        if let Some(model) = self.models().by_name(name) {
             let base = Some(model.id.clone());
             return Some(resolved_model(requested, profile_id(model, self.prefix), base, Some(model)));
         }
@@ -249,7 +302,7 @@ impl Catalog {
         if id.starts_with("arn:") || without_prefix(id) != id {
             return None;
         }
-        let profile = match self.table().by_id(id) {
+        let profile = match self.models().by_id(id) {
             Some(model) => profile_id(model, self.prefix),
             None => format!("{}.{id}", self.prefix?),
         };
@@ -259,7 +312,7 @@ impl Catalog {
     /// An id that is sent unchanged. Capabilities are those of the foundation model in it; for an ARN without one, those of
     /// the name that is mapped to it, or of the model that AWS reports for it.
     fn by_id(&self, requested: &str, name: &str, id: &str) -> ResolvedModel {
-        let table = self.table();
+        let table = self.models();
         let mapped_from = || table.by_name(name).map(|model| model.id.clone());
         let base = foundation_model_in(id)
             .map(str::to_owned)

@@ -192,10 +192,13 @@ pub fn run() -> ExitCode {
         Command::Events(arguments) => with_admin(async |admin| usage::events(admin, arguments).await),
         Command::Healthcheck(arguments) => with_config(load(), |config| healthcheck::run(config, arguments)),
         Command::Migrate(arguments) => with_config(load(), |config| migrate::run(config, arguments)),
-        Command::Serve => match load().config {
-            Ok(config) => serve::serve_with_logging(config),
-            Err(errors) => exit_config_error(&errors),
-        },
+        Command::Serve => {
+            let Loaded { config, source } = load();
+            match config {
+                Ok(config) => serve::serve_with_logging(config, source),
+                Err(errors) => exit_config_error(&errors),
+            }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ mod usage;
 mod verbatim;
 
 pub use auth::NewUserConfig;
-pub(crate) use auth::{AuthConfig, AuthOnOutage, CallerConfig, parse_limit};
+pub(crate) use auth::{AuthConfig, AuthOnOutage, CallerConfig, SharedNewUsers, parse_limit};
 pub(crate) use bedrock::{BedrockConfig, ControlPlaneConfig};
 pub(crate) use browser::{BrowserConfig, CorsOrigins};
 pub(crate) use database::PostgresParts;
@@ -34,7 +34,7 @@ pub(crate) use effective::{Origin, Settings};
 pub(crate) use env::ConfigError;
 use env::EnvReader;
 pub(crate) use inference::{InferenceConfig, UpstreamPolicy};
-pub(crate) use load::{Loaded, load_from_env, locale_language};
+pub(crate) use load::{ChangedVariable, Loaded, Source, load_from_env, locale_language};
 #[cfg(test)]
 pub(crate) use models::parse_models;
 pub(crate) use models::{CatalogConfig, ModelConfig};

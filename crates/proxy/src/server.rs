@@ -132,9 +132,10 @@ impl Server {
         };
         if let Some(tls) = self.tls.clone() {
             let (tasks, metrics) = (app.background.clone(), Arc::clone(&app.telemetry.metrics));
+            let reload = Arc::clone(&app.certificate_reload);
             app.background.spawn(async move {
                 tokio::select! {
-                    () = tls.watch(metrics) => {}
+                    () = tls.watch(metrics, reload) => {}
                     () = tasks.shutdown_begun() => {}
                 }
             });

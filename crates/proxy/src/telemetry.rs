@@ -22,9 +22,9 @@ use std::thread;
 use std::time::Duration;
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub use self::logging::{LogLayer, LogWriter};
 use self::queue::{DroppedLines, LineSink};
@@ -35,6 +35,9 @@ use crate::config::LogConfig;
 
 /// Dropped lines of each log writer of this process.
 static DROPPED: OnceLock<Vec<DroppedLines>> = OnceLock::new();
+
+/// The filter of the log of this process.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Time for the last lines at exit: short beside the grace that container platforms give.
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -126,7 +129,18 @@ pub(crate) fn install_quiet() -> Result<(), String> {
 
 fn install_layer(filter: &str, layer: LogLayer) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let _ = FILTER.set(handle);
     tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())
+}
+
+/// Replaces the filter of the log, if this process has a log.
+///
+/// # Errors
+/// When `filter` is invalid.
+pub(crate) fn set_filter(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    FILTER.get().map_or(Ok(()), |handle| handle.reload(filter)).map_err(|error| error.to_string())
 }
 
 /// Logs panics as lines. A message that was formatted at run time can hold content, so only literals are logged.

@@ -161,7 +161,7 @@ impl Admin {
             unchanged: 0,
             teams: &teams,
             users: &users,
-            default_limits: (self.defaults.user_limit, self.defaults.team_limit),
+            default_limits: (self.new_users.get().user_limit, self.new_users.get().team_limit),
         };
         let mut steps = planner.team_steps(declaration.teams.as_deref().unwrap_or_default());
         let removed_teams = planner.pruned(prune, declaration.teams.as_deref(), &teams);

@@ -48,7 +48,7 @@ impl Admin {
             Ok(user) => user,
             Err(error) => return Err(self.user_error(error, user_id).await),
         };
-        let (mut team_limit, mut team_disabled) = (self.defaults.team_limit, false);
+        let (mut team_limit, mut team_disabled) = (self.new_users.get().team_limit, false);
         if let Some(team) = &user.team {
             match self.store.team(team).await {
                 Ok(team) => (team_limit, team_disabled) = (team.daily_token_limit, team.disabled),

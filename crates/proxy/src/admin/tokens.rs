@@ -60,7 +60,7 @@ impl Admin {
         let user_id = request.user_id.as_str();
         check_name("user", user_id)?;
         request.team.as_deref().map_or(Ok(()), |team| check_name("team", team))?;
-        let ttl = request.ttl.unwrap_or(self.defaults.ttl);
+        let ttl = request.ttl.unwrap_or(self.ttl);
         if !(1..=MAX_TTL_SECONDS).contains(&ttl) {
             return Err(AdminError::Invalid("the lifetime of a token is one second to ten years".to_owned()));
         }
@@ -184,7 +184,7 @@ impl Admin {
         let subject = Subject { user: Some(user_id), team: None };
         let event = self.event("tokens_revoked", actor, subject, json!({}));
         // With closed registration, the row of an operator must not let the name use models.
-        let limit = if self.defaults.provision { self.defaults.user_limit } else { Some(0) };
+        let limit = if self.new_users.get().provision { self.new_users.get().user_limit } else { Some(0) };
         let revoked = self.store.revoke_user_tokens(user_id, limit, &event).await;
         let unknown = || {
             format!(

@@ -85,7 +85,7 @@ impl Admin {
         let new = User {
             user_id: user_id.to_owned(),
             team: None,
-            daily_token_limit: self.defaults.user_limit,
+            daily_token_limit: self.new_users.get().user_limit,
             default_inference_profile: None,
             disabled: false,
             tokens_valid_from: None,
@@ -178,7 +178,7 @@ impl Admin {
     /// # Errors
     /// When it exists already, its name is malformed, or the database is unavailable.
     pub(crate) async fn add_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
-        let daily_token_limit = self.defaults.team_limit;
+        let daily_token_limit = self.new_users.get().team_limit;
         let name = team.to_owned();
         let new = Team { team: name, daily_token_limit, disabled: false, created_at: 0, updated_at: 0 };
         self.put_team(team, change, actor, "team_added", |current| match current {

@@ -48,6 +48,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/admin/v1/tokens/{jti}", delete(revoke))
         .route("/admin/v1/import", post(import))
         .route("/admin/v1/apply", post(apply))
+        .route("/admin/v1/reload", post(reload))
         .route("/admin/v1/usage", get(usage))
         .route("/admin/v1/events", get(events))
         .route("/admin/v1/openapi.json", get(openapi))
@@ -242,6 +243,21 @@ async fn apply(
     let (prune, dry_run) = (query.flag("prune")?, query.flag("dry_run")?);
     let document: Value = body(&bytes)?;
     carry_out(&app, &Declaration::from_document(&document), prune, dry_run, &caller.caller.user_id).await
+}
+
+/// Reads the configuration again.
+async fn reload(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+) -> AdminResult {
+    let reloaded = app.reload(&caller.caller.user_id).await;
+    let reloaded = reloaded.map_err(|error| ApiError::new(ErrorType::InvalidRequest, error.to_string()))?;
+    let object = json!({
+        "type": "configuration_reloaded",
+        "changed": reloaded.changed,
+        "needs_restart": reloaded.needs_restart,
+    });
+    json_response(StatusCode::OK, &object)
 }
 
 async fn carry_out(

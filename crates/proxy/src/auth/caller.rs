@@ -316,7 +316,7 @@ impl Authenticator {
         if rows.user.is_some() || rows.revoked || claims.scope != Scope::Inference {
             return Ok(self.remember_and_decide(claims, rows));
         }
-        if !self.config.new_users.provision {
+        if !self.config.new_users.get().provision {
             return Ok(Err(AccessError::UnknownUser(claims.user_id.clone())));
         }
         if self.store.is_erased(&claims.user_id).await? {
@@ -341,7 +341,7 @@ impl Authenticator {
     }
 
     async fn provision(&self, claims: &Claims) -> Result<(), StoreError> {
-        let new_users = &self.config.new_users;
+        let new_users = &self.config.new_users.get();
         let (user_limit, team_limit) = (new_users.user_limit, new_users.team_limit);
         let (user_id, team) = (&claims.user_id, claims.team.as_deref());
         let event = AuditEvent::user_provisioned(user_id, team, new_users, self.clock.milliseconds());
@@ -367,7 +367,8 @@ impl Authenticator {
         if let Some(team) = rows.team.as_ref().filter(|team| team.disabled) {
             return Err(AccessError::TeamDisabled(team.team.clone()));
         }
-        let team_limit = rows.team.map_or(self.config.new_users.team_limit, |team| team.daily_token_limit);
+        let team_limit =
+            rows.team.map_or(self.config.new_users.get().team_limit, |team| team.daily_token_limit);
         Ok(Arc::new(Caller {
             user_id: user.user_id,
             team_limit: user.team.is_some().then_some(team_limit).flatten(),
@@ -389,8 +390,8 @@ impl Authenticator {
         Arc::new(Caller {
             user_id: claims.user_id.clone(),
             team: claims.team.clone(),
-            user_limit: self.config.new_users.user_limit,
-            team_limit: claims.team.is_some().then_some(self.config.new_users.team_limit).flatten(),
+            user_limit: self.config.new_users.get().user_limit,
+            team_limit: claims.team.is_some().then_some(self.config.new_users.get().team_limit).flatten(),
             token_limit: None,
             default_inference_profile: claims.default_inference_profile.clone(),
             scope: claims.scope,
@@ -411,7 +412,7 @@ impl Authenticator {
         let rows = self.cached_users().get(&claims.user_id);
         match rows {
             Some(rows) => self.decide(claims, rows),
-            None if self.config.new_users.provision => Ok(self.caller_from_claims(claims)),
+            None if self.config.new_users.get().provision => Ok(self.caller_from_claims(claims)),
             None => Err(AccessError::StoreUnavailable),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use protocol::capabilities::Capabilities;
 
 use super::table::ModelTable;
-use super::{Catalog, ResolvedModel, names, profile_id};
+use super::{Catalog, Models, ResolvedModel, names, profile_id};
 use crate::clock::Clock;
 use crate::config::ModelConfig;
 
@@ -65,7 +65,7 @@ impl Catalog {
     /// Inference profiles of the configured geography, and the global ones.
     #[must_use]
     pub(crate) fn offered_profiles(&self) -> Vec<OfferedProfile> {
-        let table = self.table();
+        let table = self.models();
         let is_offered = |prefix: &&String| {
             table.is_discovered()
                 || self.prefix.is_none_or(|configured| configured == prefix.as_str() || *prefix == "global")
@@ -86,10 +86,10 @@ impl Catalog {
     /// The operator's names, the Claude models of the region, and after a discovery all other models.
     #[must_use]
     pub(crate) fn list(&self) -> Vec<ModelInfo> {
-        let table = self.table();
-        let configured = self.mapped_names.iter().filter_map(|name| self.describe(name));
+        let table = self.models();
+        let configured = table.mapped_names.iter().filter_map(|name| self.describe(name));
         let mut all: Vec<ModelInfo> = configured.collect();
-        let default = self.default_model.as_deref().and_then(|name| {
+        let default = table.default_model.as_deref().and_then(|name| {
             let model = self.find(name)?.foundation_model?;
             // A Claude model is listed by its name below.
             if table.by_id(&model).is_some_and(|row| !row.names.is_empty()) {
@@ -110,9 +110,9 @@ impl Catalog {
     #[must_use]
     pub(crate) fn describe(&self, name: &str) -> Option<ModelInfo> {
         let target = self.find(name)?;
-        let table = self.table();
+        let table = self.models();
         let model = target.foundation_model.as_deref().and_then(|base| table.by_id(base));
-        if model.is_none() && !self.mappings.contains_key(name) {
+        if model.is_none() && !table.mappings.contains_key(name) {
             return None;
         }
         Some(model_info(&table, name, target))
@@ -121,7 +121,7 @@ impl Catalog {
     /// Date after which AWS may stop serving a model.
     #[must_use]
     pub(crate) fn end_of_life(&self, model: &ResolvedModel) -> Option<String> {
-        end_of_life(&self.table(), model.foundation_model.as_deref()?)
+        end_of_life(&self.models(), model.foundation_model.as_deref()?)
     }
 
     /// When AWS retires a model, as a sentence; `None` without a known date.
@@ -151,10 +151,10 @@ impl Catalog {
     }
 
     /// Whether the region offers a model: AWS lists it, or it has a profile for the configured geography, or needs none.
-    fn offers(&self, table: &ModelTable, model: &ModelConfig) -> bool {
+    fn offers(&self, table: &Models, model: &ModelConfig) -> bool {
         if table.is_discovered() {
             return table.discovered(&model.id).is_some()
-                || self.overrides.iter().any(|other| other.id == model.id);
+                || table.overrides.iter().any(|other| other.id == model.id);
         }
         let has = |prefix: &str| model.prefixes.iter().any(|other| other == prefix);
         match self.prefix {

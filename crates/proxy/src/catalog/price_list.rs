@@ -22,7 +22,7 @@ impl Catalog {
     /// whose id or name contains it.
     #[must_use]
     pub(crate) fn price_list(&self, region: &str, filter: Option<&str>) -> Vec<PriceRow> {
-        let table = self.table();
+        let table = self.models();
         let mut found = Vec::new();
         for row in table.rows().iter().filter(|row| row.prices.is_some()) {
             let names = row.names.iter().map(String::as_str);

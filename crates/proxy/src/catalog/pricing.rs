@@ -120,7 +120,7 @@ impl Catalog {
     /// As [`Catalog::pricing`], for a request that is sent with another id of the same model, such as its inference profile.
     #[must_use]
     pub(crate) fn pricing_as(&self, model: &ResolvedModel, id: &str, region: &str) -> Pricing {
-        let table = self.table();
+        let table = self.models();
         let row = model.foundation_model.as_deref().and_then(|id| table.by_id(id));
         let Some(prices) = row.and_then(|row| row.prices.as_ref()) else {
             let tier = Tier { rates: table.highest().clone(), estimated: Estimated::default() };

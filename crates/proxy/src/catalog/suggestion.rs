@@ -34,14 +34,15 @@ impl Catalog {
     #[must_use]
     pub(crate) fn is_configured(&self, requested: &str) -> bool {
         let name = requested.strip_suffix(super::LONG_CONTEXT_SUFFIX).unwrap_or(requested);
-        self.mappings.contains_key(requested)
-            || self.mappings.contains_key(name)
-            || self.table().by_name(name).is_some()
+        let models = self.models();
+        models.mappings.contains_key(requested)
+            || models.mappings.contains_key(name)
+            || models.by_name(name).is_some()
     }
 
     /// Names that requests may use: those of the list first.
     fn known_names(&self, are_ids: bool) -> Vec<String> {
-        let table = self.table();
+        let table = self.models();
         if are_ids {
             let ids = table.rows().iter().flat_map(|row| [profile_id(row, self.prefix), row.id.clone()]);
             return ids.collect();

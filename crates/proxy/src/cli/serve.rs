@@ -11,17 +11,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{EX_CONFIG, in_runtime, print, print_error};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{Config, locale_language};
+use crate::config::{Config, Source, locale_language};
 use crate::language::{BANNER, Language};
 use crate::readiness::Check;
 use crate::server::{Drained, Server};
 use crate::{http_client, ids, telemetry};
 
 /// Serves with a log. The log outlives the runtime, because the last requests are logged when the runtime drops them.
-pub(super) fn serve_with_logging(config: Config) -> ExitCode {
+pub(super) fn serve_with_logging(config: Config, source: Source) -> ExitCode {
     match telemetry::install(&config.log, &Clock::machine()) {
         Ok(logs) => {
-            let code = in_runtime(serve(config));
+            let code = in_runtime(serve(config, source));
             drop(logs);
             code
         }
@@ -32,10 +32,9 @@ pub(super) fn serve_with_logging(config: Config) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, String> {
+async fn serve(config: Config, source: Source) -> Result<ExitCode, String> {
     ids::check()?;
-    // Before anything else: without a handler, the signal ends the process.
-    let mut hangup = signal_stream(SignalKind::hangup())?;
+    // Before anything else: without a handler, SIGHUP ends the process.
     let mut signals = ShutdownSignals::new()?;
     let server = tokio::select! {
         bound = Server::bind(&config, Clock::machine()) => bound.map_err(|error| error.to_string())?,
@@ -48,6 +47,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         tracing::warn!("{warning}");
     }
     let app = server.app();
+    *app.source.lock().await = Some(source);
     let warning =
         if app.store.is_connected() { None } else { app.authenticator.report_start_without_database() };
     tracing::info!(
@@ -64,18 +64,6 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
     if !config.log.stdout {
         print_when_not_ready(app);
     }
-    let (tls, tasks) = (server.tls().cloned(), app.background.clone());
-    app.background.spawn(async move {
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => match &tls {
-                    Some(tls) => tls.reload().await,
-                    None => tracing::info!("SIGHUP received; without TLS there is nothing to reload"),
-                },
-                () = tasks.shutdown_begun() => return,
-            }
-        }
-    });
     run_until_signal(server, signals).await;
     Ok(ExitCode::SUCCESS)
 }
@@ -184,9 +172,20 @@ fn localize(text: &str, language: Language) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Serves until SIGTERM or SIGINT, then drains and logs the result. A second signal ends the drain.
+/// Serves until SIGTERM or SIGINT, then drains and logs the result. A second signal ends the drain. SIGHUP reloads the
+/// configuration, and never ends the process.
 pub(super) async fn run_until_signal(server: Server, signals: ShutdownSignals) {
-    let ShutdownSignals { mut first, mut second } = signals;
+    let ShutdownSignals { mut first, mut second, mut hangup } = signals;
+    let app = Arc::clone(server.app());
+    server.app().background.spawn(async move {
+        loop {
+            tokio::select! {
+                // It is logged, whatever its result.
+                _ = hangup.recv() => drop(app.reload("signal").await),
+                () = app.background.shutdown_begun() => return,
+            }
+        }
+    });
     let second_signal = async {
         second.recv().await;
         second.recv().await;
@@ -197,10 +196,11 @@ pub(super) async fn run_until_signal(server: Server, signals: ShutdownSignals) {
     }
 }
 
-/// The signals that stop the server, from its start on.
+/// The signals that stop the server or reload its configuration, from its start on.
 pub(super) struct ShutdownSignals {
     first: SignalPair,
     second: SignalPair,
+    hangup: Signal,
 }
 
 struct SignalPair {
@@ -218,7 +218,11 @@ impl ShutdownSignals {
     /// # Errors
     /// When the system allows no handler.
     pub(super) fn new() -> Result<Self, String> {
-        Ok(Self { first: SignalPair::new()?, second: SignalPair::new()? })
+        Ok(Self {
+            first: SignalPair::new()?,
+            second: SignalPair::new()?,
+            hangup: signal_stream(SignalKind::hangup())?,
+        })
     }
 
     /// Resolves at the first signal.

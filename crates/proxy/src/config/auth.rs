@@ -1,5 +1,6 @@
 //! Authentication: the keys that sign tokens, the claims that tokens must have, and what new users may spend.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::env::EnvReader;
@@ -39,7 +40,7 @@ pub(crate) struct AuthConfig {
 }
 
 /// What a new user gets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct NewUserConfig {
     /// `PROVISION_USERS`: create a user at the first request with a valid token.
     pub provision: bool,
@@ -47,6 +48,26 @@ pub struct NewUserConfig {
     pub user_limit: Option<i64>,
     /// `DEFAULT_TEAM_DAILY_TOKENS`: daily limit of a new team; `None` is unlimited.
     pub team_limit: Option<i64>,
+}
+
+/// What new users get from now on: clones share it, and a reload replaces it.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedNewUsers(Arc<RwLock<NewUserConfig>>);
+
+impl SharedNewUsers {
+    fn new(config: NewUserConfig) -> Self {
+        Self(Arc::new(RwLock::new(config)))
+    }
+
+    /// The current values.
+    pub(crate) fn get(&self) -> NewUserConfig {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the values, in all clones.
+    pub(crate) fn set(&self, config: NewUserConfig) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
 }
 
 /// Access while users and tokens cannot be looked up.
@@ -62,7 +83,7 @@ pub(crate) enum AuthOnOutage {
 #[derive(Clone, Debug)]
 pub(crate) struct CallerConfig {
     /// What a user gets at its first request.
-    pub(crate) new_users: NewUserConfig,
+    pub(crate) new_users: SharedNewUsers,
     /// `AUTH_ON_OUTAGE`: access while the database is unavailable.
     pub(crate) on_outage: AuthOnOutage,
     /// `MAX_CONCURRENT_REQUESTS_PER_USER`: open requests of one user on this replica.
@@ -123,11 +144,11 @@ fn weakness(key: &str) -> Option<&'static str> {
 pub(super) fn callers(env: &mut EnvReader<'_>) -> CallerConfig {
     let on_outage = [("last-known", AuthOnOutage::LastKnown), ("closed", AuthOnOutage::Closed)];
     CallerConfig {
-        new_users: NewUserConfig {
+        new_users: SharedNewUsers::new(NewUserConfig {
             provision: env.boolean("PROVISION_USERS"),
             user_limit: env.parse("DEFAULT_USER_DAILY_TOKENS", parse_limit).flatten(),
             team_limit: env.parse("DEFAULT_TEAM_DAILY_TOKENS", parse_limit).flatten(),
-        },
+        }),
         on_outage: env.choice("AUTH_ON_OUTAGE", on_outage),
         // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
         max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER"),

@@ -1,6 +1,6 @@
 //! The `.env` file and the process environment: the only place that reads either.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::ConfigError;
@@ -22,9 +22,38 @@ pub(super) struct DotEnv {
 /// # Errors
 /// Every line that cannot be parsed, named by its number and never by its value, which may be a secret.
 pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, Vec<ConfigError>> {
+    let (text, mut dotenv) = read(file)?;
+    dotenv.applied = dotenv.names.iter().filter(|name| lookup(name).is_none()).cloned().collect();
+    let applied = dotenvy::from_read(text.as_bytes());
+    applied.map_err(|error| vec![file_error(file, format!("cannot be read: {error}"))])?;
+    Ok(dotenv)
+}
+
+/// Reads `file` again, without changing the process environment, which has the variables `from_file` from the first time.
+/// Returns the values that the file has now, too. A reference to another variable has its value of the start.
+///
+/// # Errors
+/// As [`load_dotenv`].
+pub(super) fn read_again(
+    file: &Path,
+    from_file: &BTreeSet<String>,
+) -> Result<(DotEnv, BTreeMap<String, String>), Vec<ConfigError>> {
+    let (text, mut dotenv) = read(file)?;
+    let mut values = BTreeMap::new();
+    for (name, value) in dotenvy::from_read_iter(text.as_bytes()).flatten() {
+        if from_file.contains(&name) || lookup(&name).is_none() {
+            values.entry(name).or_insert(value);
+        }
+    }
+    dotenv.applied = values.keys().cloned().collect();
+    Ok((dotenv, values))
+}
+
+/// The text of `file`, which is valid, and its names; a missing file is empty.
+fn read(file: &Path) -> Result<(String, DotEnv), Vec<ConfigError>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DotEnv::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(vec![file_error(file, format!("cannot be read: {error}"))]),
     };
     // The whole file is parsed before any variable is set.
@@ -33,17 +62,14 @@ pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, Vec<ConfigError>> {
         return Err(invalid.into_iter().map(|reason| file_error(file, reason)).collect());
     }
     let entries = dotenvy::from_read_iter(text.as_bytes()).flatten();
-    let mut dotenv = DotEnv { names: entries.map(|(name, _)| name).collect(), ..DotEnv::default() };
+    let dotenv = DotEnv { names: entries.map(|(name, _)| name).collect(), ..DotEnv::default() };
     if let Some((name, reference)) = unset_reference(&text, &dotenv.names) {
         let reason = format!(
             "contains ${reference}, which does not refer to a variable that is set; write \\$ for a dollar sign, or put the value in single quotes (a reference is ${{NAME}})"
         );
         return Err(vec![ConfigError { variable: name, value: None, reason }]);
     }
-    dotenv.applied = dotenv.names.iter().filter(|name| lookup(name).is_none()).cloned().collect();
-    let applied = dotenvy::from_read(text.as_bytes());
-    applied.map_err(|error| vec![file_error(file, format!("cannot be read: {error}"))])?;
-    Ok(dotenv)
+    Ok((text, dotenv))
 }
 
 /// The reason for each line of the text that cannot be parsed.
@@ -116,7 +142,7 @@ pub(super) fn names() -> impl Iterator<Item = String> {
 }
 
 fn file_error(file: &Path, reason: String) -> ConfigError {
-    ConfigError { variable: file.display().to_string(), value: None, reason }
+    ConfigError::of_file(&file.display().to_string(), reason)
 }
 
 /// What is wrong with a line, without its value.

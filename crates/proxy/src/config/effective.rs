@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::settings;
+use crate::secret::Secret;
 
 /// What is known of the value of a variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) struct EffectiveValue {
     pub(crate) source: Option<String>,
     /// Whether the default comes from the AWS profile.
     pub(crate) in_profile: bool,
+    /// The value of a secret, to compare it with a later one.
+    pub(super) secret: Option<Secret>,
 }
 
 /// The source of a value.

@@ -27,6 +27,13 @@ pub struct ConfigError {
     pub(crate) reason: String,
 }
 
+impl ConfigError {
+    /// An error of a whole file.
+    pub(crate) fn of_file(file: &str, reason: String) -> Self {
+        Self { variable: file.to_owned(), value: None, reason }
+    }
+}
+
 /// Looks variables up, converts them, and collects errors instead of stopping at the first one. It records every variable
 /// that was looked up, with its default.
 pub(super) struct EnvReader<'a> {
@@ -162,7 +169,9 @@ impl<'a> EnvReader<'a> {
                 value
             }
         };
-        Some(self.register_secret(value))
+        let secret = self.register_secret(value);
+        self.values.entry(name).or_default().secret = Some(secret.clone());
+        Some(secret)
     }
 
     /// The text of the file at `path`, without the blanks and line breaks around it.

@@ -24,7 +24,7 @@ pub(crate) struct CatalogConfig {
 }
 
 /// One row of the model table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelConfig {
     /// The id of the foundation model, without an inference-profile prefix.

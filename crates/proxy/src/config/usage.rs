@@ -1,6 +1,6 @@
 //! Usage records: queue and retention.
 
-use super::NewUserConfig;
+use super::SharedNewUsers;
 use super::env::EnvReader;
 
 /// Queue and retention of usage records and audit events.
@@ -13,13 +13,13 @@ pub struct UsageConfig {
     /// `EVENTS_RETENTION_DAYS`: retention of audit events.
     pub(crate) event_days: u32,
     /// What a user without a row gets when its usage is stored.
-    pub(crate) new_users: NewUserConfig,
+    pub(crate) new_users: SharedNewUsers,
 }
 
 /// Bounds the memory of records that are not stored yet.
 const QUEUE_CAPACITY: usize = 1000;
 
-pub(super) fn usage(env: &mut EnvReader<'_>, new_users: NewUserConfig) -> UsageConfig {
+pub(super) fn usage(env: &mut EnvReader<'_>, new_users: SharedNewUsers) -> UsageConfig {
     UsageConfig {
         new_users,
         queue: QUEUE_CAPACITY,

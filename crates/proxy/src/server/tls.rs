@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -152,16 +153,20 @@ impl Tls {
 
     /// Checks the files forever and reloads them after a change. Warns once a day about the dates of the certificate in use,
     /// and shows its end in `metrics`.
-    pub(super) async fn watch(self, metrics: Arc<Metrics>) {
+    /// Reloads them at once after `reload`.
+    pub(super) async fn watch(self, metrics: Arc<Metrics>, reload: Arc<Notify>) {
         let mut loaded = self.version().await;
         let mut last = loaded;
         let mut warned_at = Instant::now();
         loop {
             metrics.set_certificate_expiry(self.valid_until());
-            tokio::time::sleep(POLL_INTERVAL).await;
+            let is_requested = tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => false,
+                () = reload.notified() => true,
+            };
             let version = self.version().await;
             let is_valid_now = self.valid_later.load(Ordering::Relaxed) <= seconds(&self.clock);
-            if (version != loaded && version == last) || is_valid_now {
+            if (version != loaded && version == last) || is_valid_now || is_requested {
                 loaded = version;
                 self.reload().await;
             }
@@ -223,7 +228,7 @@ mod tests {
     /// Runs `work` while the files are watched.
     async fn watching(tls: &Tls, work: impl Future<Output = ()>) {
         tokio::select! {
-            () = tls.clone().watch(Arc::default()) => unreachable!("watch never returns"),
+            () = tls.clone().watch(Arc::default(), Arc::default()) => unreachable!("watch never returns"),
             () = work => {}
         }
     }

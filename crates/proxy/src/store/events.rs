@@ -6,8 +6,9 @@ use super::records::ListPage;
 use super::{AuditEvent, BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, datetime, validate};
 
 /// Kinds of events, in snake case. Rows of an earlier program may have others.
-pub const EVENT_KINDS: [&str; 17] = [
+pub const EVENT_KINDS: [&str; 18] = [
     "config_loaded",
+    "configuration_reloaded",
     "user_provisioned",
     "user_added",
     "user_changed",

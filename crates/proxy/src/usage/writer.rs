@@ -287,7 +287,7 @@ impl UsageWriter {
     async fn store_entries(&self, entries: &[&WalEntry]) -> Result<(), String> {
         let (records, events) = split(entries);
         let started = Instant::now();
-        match self.store.write_batch(&records, &events, &self.config.new_users).await {
+        match self.store.write_batch(&records, &events, &self.config.new_users.get()).await {
             Ok(_) => {
                 self.metrics.usage_flushed(started.elapsed());
                 Ok(())

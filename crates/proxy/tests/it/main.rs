@@ -52,6 +52,7 @@ mod packaging;
 mod preserved_thinking;
 mod quota_under_load;
 mod quotas;
+mod reload;
 mod renames;
 mod request_ids;
 mod request_validation;

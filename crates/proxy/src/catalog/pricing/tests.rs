@@ -173,7 +173,7 @@ fn unresolved_profile_is_never_cheaper_than_its_model() {
             ..Usage::default()
         },
     ];
-    for model in catalog().table().rows() {
+    for model in catalog().models().rows() {
         let scopes = [&["us-east-1"][..], &["us-east-1", "us-west-2"], &["us-east-1", ""]];
         for regions in scopes {
             let arns = regions
@@ -267,7 +267,7 @@ fn every_row_has_a_price_for_every_profile() {
     // Models on this list are charged the highest prices of the table.
     const UNPRICED: [&str; 0] = [];
     let catalog = catalog();
-    let table = catalog.table();
+    let table = catalog.models();
     for model in table.rows() {
         assert_eq!(model.prices.is_none(), UNPRICED.contains(&model.id.as_str()), "{}", model.id);
         for prefix in &model.prefixes {
