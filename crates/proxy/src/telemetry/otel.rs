@@ -22,6 +22,7 @@ use opentelemetry::{Context, InstrumentationScope, Key, KeyValue};
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::resource::{ResourceDetector as _, SdkProvidedResourceDetector};
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, Sampler, SamplingDecision, ShouldSample, SpanExporter as _, SpanProcessor,
 };
@@ -42,6 +43,8 @@ use spans::SpanBuilder;
 
 /// Time for the last spans and metrics at shutdown: short beside the grace that container platforms give.
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const SERVICE_NAME: &str = "service.name";
+const SERVICE_VERSION: &str = "service.version";
 
 /// Failed setup of the export.
 #[derive(Debug, thiserror::Error)]
@@ -187,14 +190,17 @@ fn scope() -> InstrumentationScope {
 /// Resource of all spans and metrics: the SDK's, which has the attributes of the environment, with our name and version
 /// where the environment sets none.
 fn resource() -> Resource {
-    let detected = Resource::builder().build();
-    let is_set = |name| {
-        let value = detected.get(&Key::from_static_str(name));
-        value.is_some_and(|value| !value.as_str().starts_with("unknown_service"))
-    };
-    let ours = [("service.name", "bedrock-proxy"), ("service.version", env!("CARGO_PKG_VERSION"))];
-    let missing = ours.into_iter().filter(|(name, _)| !is_set(name));
-    Resource::builder().with_attributes(missing.map(|(name, value)| KeyValue::new(name, value))).build()
+    // The builder reads OTEL_RESOURCE_ATTRIBUTES last; by the specification, OTEL_SERVICE_NAME takes precedence.
+    let name = SdkProvidedResourceDetector.detect().get(&Key::from_static_str(SERVICE_NAME));
+    let name = name.filter(|name| !name.as_str().starts_with("unknown_service"));
+    let version = Resource::builder().build().get(&Key::from_static_str(SERVICE_VERSION));
+    Resource::builder()
+        .with_attribute(KeyValue::new(SERVICE_NAME, name.unwrap_or_else(|| "bedrock-proxy".into())))
+        .with_attribute(KeyValue::new(
+            SERVICE_VERSION,
+            version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
+        ))
+        .build()
 }
 
 #[cfg(test)]
