@@ -95,7 +95,7 @@ async fn healthy_configuration_is_printed_check_by_check() {
     assert_eq!(output.status.code(), Some(0), "{text}");
     for wanted in [
         "AWS identity         ok     arn:aws:sts::123456789012:assumed-role/gateway/fake",
-        "Region               ok     us-east-1 (AWS_BEDROCK_REGION), inference profiles of us, by 127.0.0.1:",
+        "Region               ok     us-east-1 (default), inference profiles of us, by 127.0.0.1:",
         "Clock                ok     in sync with AWS",
         "claude-sonnet-4-5    ok     us.anthropic.claude-sonnet-4-5-20250929-v1:0 by converse, ",
         " tokens ($0.000",
