@@ -281,7 +281,7 @@ fn header_list(
 
 /// The SDK ignores what it does not know, so both variables are checked, the argument for every sampler.
 fn sampler(env: &mut EnvReader<'_>) -> Sampler {
-    let argument = env.text(SAMPLER_ARG);
+    let argument = env.library_value(SAMPLER_ARG);
     let ratio: Option<f64> = argument.as_deref().map_or(Some(1.0), |text| text.parse().ok());
     let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio)).unwrap_or_else(|| {
         env.error(SAMPLER_ARG, argument.as_deref(), "not a ratio; use a number from 0 to 1");
