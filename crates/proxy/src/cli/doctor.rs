@@ -100,7 +100,7 @@ mod tests {
             as_text(&Finding { name: name.to_owned(), severity: Severity::Ok, detail, code: None, fix: None })
         };
         assert_eq!(line("Port"), "  Port                 ok     200");
-        let id = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+        let id = "a-name-that-is-longer-than-its-column";
         assert_eq!(line(id), format!("  {id}\n                       ok     200"));
     }
 }
